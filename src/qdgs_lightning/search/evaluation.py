@@ -1,0 +1,179 @@
+"""Ask a generator and guidance what a batch of latents is worth, and in which direction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Guidance
+
+
+class EvaluationError(QDGSError):
+    """A generator or guidance returned something that a search cannot use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What is known of n latents; float32, on the CPU.
+
+    Attributes:
+        objective: How good the images are; more is better. Shape ``[n]``.
+        measures: Where they lie in measure space. Shape ``[n, k]``.
+        jacobian: Gradients with respect to the flattened latent, the objective's first and then
+            one per measure, uphill. Shape ``[n, 1 + k, D]``; None unless asked for.
+    """
+
+    objective: Tensor
+    measures: Tensor
+    jacobian: Tensor | None
+
+
+def evaluate(
+    generator: Generator,
+    guidance: Guidance,
+    latents: Tensor,
+    *,
+    jacobian: bool = False,
+    batch_size: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluated:
+    """Evaluate latents, on one process or on several.
+
+    One forward pass serves the objective, all measures and, by batched vector-Jacobian products,
+    their whole Jacobian. Work is cut into chunks of `batch_size` rows whatever the number of
+    processes; where `torch.distributed` is initialised, chunk c is computed by rank c modulo the
+    number of ranks and every rank returns all rows. One process and many therefore return the
+    same bits, and every rank must call with the same latents.
+
+    Args:
+        generator: Prepared, on the device to compute on.
+        guidance: Prepared, on the same device.
+        latents: Shape ``[n, *generator.latent_shape]``.
+        jacobian: Whether to return gradients as well.
+        batch_size: Rows per forward pass.
+        progress: Called with the number of rows done so far after each chunk.
+
+    Returns:
+        Float32 tensors on the CPU.
+
+    Raises:
+        EvaluationError: The latents have another shape than the generator's, or the generator or
+            the guidance returned wrong shapes, numbers that are not finite, or a result without
+            gradient.
+    """
+    if tuple(latents.shape[1:]) != tuple(generator.latent_shape):
+        raise EvaluationError(
+            f"Latents of shape {tuple(latents.shape)} do not fit {type(generator).__name__}, "
+            f"which takes [n, {', '.join(map(str, generator.latent_shape))}]; use latents and "
+            "archives made with this generator."
+        )
+    num_rows, num_values = len(latents), 1 + len(guidance.measure_names)
+    width = 1 + num_values * (1 + generator.latent_size * jacobian)
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+    device = _device_of(generator, guidance)
+    rows = torch.zeros(num_rows, width)
+    for chunk, start in enumerate(range(0, num_rows, batch_size)):
+        end = min(start + batch_size, num_rows)
+        if chunk % world_size == rank:
+            part = latents[start:end].detach().to(device, torch.float32)
+            rows[start:end] = _evaluate_chunk(generator, guidance, part, jacobian=jacobian)
+        if progress is not None:
+            progress(end)
+    if world_size > 1:
+        _sum_over_ranks(rows)
+    return _unpack(generator, guidance, rows, num_values=num_values, jacobian=jacobian)
+
+
+def _evaluate_chunk(
+    generator: Generator, guidance: Guidance, latents: Tensor, *, jacobian: bool
+) -> Tensor:
+    """Return one row per latent: whether its image is finite, values, flattened Jacobian."""
+    num_measures = len(guidance.measure_names)
+    with torch.set_grad_enabled(jacobian):
+        latents = latents.requires_grad_(jacobian)
+        images = generator(latents)
+        objective, measures = guidance(images, latents)
+        if objective.shape != (len(latents),) or measures.shape != (len(latents), num_measures):
+            raise EvaluationError(
+                f"{type(guidance).__name__} returned an objective of shape "
+                f"{tuple(objective.shape)} and measures of shape {tuple(measures.shape)} for "
+                f"{len(latents)} images and {num_measures} measure names; its forward must "
+                "return [n] and [n, number of measure_names]."
+            )
+        values = torch.cat([objective[:, None], measures], dim=1)
+        finite = images.detach().flatten(1).isfinite().all(dim=1)
+        columns = [finite[:, None], values.detach()]
+        if jacobian:
+            columns.append(_jacobian(generator, guidance, values, latents).flatten(1))
+    return torch.cat([column.to("cpu", torch.float32) for column in columns], dim=1)
+
+
+def _jacobian(generator: Generator, guidance: Guidance, values: Tensor, latents: Tensor) -> Tensor:
+    """Differentiate [n, m] values by [n, *latent_shape] latents, to [n, m, D]."""
+    if not values.requires_grad:
+        raise EvaluationError(
+            f"What {type(guidance).__name__} says of images of {type(generator).__name__} has no "
+            "gradient; use differentiable ones, or search.algorithm 'map_elites' or 'random'."
+        )
+    num_rows, num_values = values.shape
+    # Row i depends on latent i alone, so the gradient of a column's sum holds every row's own.
+    directions = torch.eye(num_values, device=values.device, dtype=values.dtype)
+    (gradients,) = torch.autograd.grad(
+        values,
+        latents,
+        directions[:, None, :].expand(-1, num_rows, -1),
+        is_grads_batched=True,
+        materialize_grads=True,
+    )
+    return gradients.flatten(2).transpose(0, 1)
+
+
+def _unpack(
+    generator: Generator, guidance: Guidance, rows: Tensor, *, num_values: int, jacobian: bool
+) -> Evaluated:
+    """Take rows apart, after making sure that nothing in them is NaN or infinite."""
+    if not rows[:, 0].bool().all():
+        raise EvaluationError(_not_finite(generator, "an image", rows[:, 0] == 0))
+    if not (finite := rows.isfinite().all(dim=1)).all():
+        raise EvaluationError(_not_finite(guidance, "a value or gradient", ~finite))
+    values = rows[:, 1 : 1 + num_values]
+    gradients = rows[:, 1 + num_values :].unflatten(1, (num_values, -1)) if jacobian else None
+    return Evaluated(
+        objective=values[:, 0].clone(),
+        measures=values[:, 1:].clone(),
+        jacobian=None if gradients is None else gradients.contiguous(),
+    )
+
+
+def _not_finite(culprit: Generator | Guidance, what: str, bad: Tensor) -> str:
+    """Say who returned numbers that are not finite, and for how many latents."""
+    return (
+        f"{type(culprit).__name__} returned {what} that is NaN or infinite for "
+        f"{int(bad.sum())} of {len(bad)} latents; check its weights and the step sizes of the "
+        "search."
+    )
+
+
+def _sum_over_ranks(rows: Tensor) -> None:
+    """Give every rank the rows of all; what a rank did not compute is zero there."""
+    # Added as integers, zero changes no bit of any float: as floats it would turn -0.0 into 0.0.
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    bits = rows.view(torch.int32).to(device)
+    dist.all_reduce(bits)
+    rows.copy_(bits.cpu().view(torch.float32))
+
+
+def _is_distributed() -> bool:
+    """Whether this process is one of several that compute together."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def _device_of(generator: Generator, guidance: Guidance) -> torch.device:
+    """Where the weights lie."""
+    tensors = chain(generator.parameters(), generator.buffers(), guidance.parameters())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))

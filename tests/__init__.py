@@ -1,0 +1,1 @@
+"""Tests, mirroring src/qdgs_lightning."""
