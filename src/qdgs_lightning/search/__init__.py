@@ -1,6 +1,20 @@
 """Quality-diversity search over latents, and the archive that it fills."""
 
+from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
 from qdgs_lightning.search.config import SearchConfig, SearchError
 from qdgs_lightning.search.evaluation import Evaluated, EvaluationError, evaluate
+from qdgs_lightning.search.files import ArchiveError
+from qdgs_lightning.search.qd_search import QDSearch
 
-__all__ = ["Evaluated", "EvaluationError", "SearchConfig", "SearchError", "evaluate"]
+__all__ = [
+    "Archive",
+    "ArchiveError",
+    "ArchiveMetadata",
+    "ArchiveStats",
+    "Evaluated",
+    "EvaluationError",
+    "QDSearch",
+    "SearchConfig",
+    "SearchError",
+    "evaluate",
+]

@@ -142,11 +142,14 @@ def _unpack(
     if not (finite := rows.isfinite().all(dim=1)).all():
         raise EvaluationError(_not_finite(guidance, "a value or gradient", ~finite))
     values = rows[:, 1 : 1 + num_values]
-    gradients = rows[:, 1 + num_values :].unflatten(1, (num_values, -1)) if jacobian else None
+    gradients = None
+    if jacobian:
+        size = generator.latent_size
+        gradients = rows[:, 1 + num_values :].reshape(len(rows), num_values, size).contiguous()
     return Evaluated(
         objective=values[:, 0].clone(),
         measures=values[:, 1:].clone(),
-        jacobian=None if gradients is None else gradients.contiguous(),
+        jacobian=gradients,
     )
 
 

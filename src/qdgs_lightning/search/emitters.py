@@ -1,0 +1,147 @@
+"""Turn the name of an algorithm into pyribs archives and emitters."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from ribs.archives import GridArchive
+from ribs.emitters import (
+    EmitterBase,
+    EvolutionStrategyEmitter,
+    GradientArborescenceEmitter,
+    IsoLineEmitter,
+)
+from ribs.schedulers import Scheduler
+
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.search.calibration import Calibration
+from qdgs_lightning.search.config import SearchConfig
+from qdgs_lightning.search.prior import PriorEmitter
+from qdgs_lightning.search.store import PackedGridArchive
+
+GRADIENT_ALGORITHMS = ("targeted", "cma_maega", "cma_mega")
+ANNEALED_ALGORITHMS = ("cma_maega", "cma_mae")
+# A full covariance matrix of a latent with thousands of coordinates takes minutes to decompose.
+_MAX_FULL_COVARIANCE = 256
+
+
+class Seeds(NamedTuple):
+    """Independent sources of randomness, all drawn from the one seed of a search."""
+
+    calibration: np.random.SeedSequence
+    archive: np.random.SeedSequence
+    result_archive: np.random.SeedSequence
+    starts: np.random.SeedSequence
+    emitters: tuple[np.random.SeedSequence, ...]
+
+    @classmethod
+    def of(cls, config: SearchConfig) -> "Seeds":
+        """Split the seed of a search."""
+        first, second, third, fourth, *rest = np.random.SeedSequence(config.seed).spawn(
+            4 + config.emitters
+        )
+        return cls(first, second, third, fourth, tuple(rest))
+
+
+def as_int(seed: np.random.SeedSequence) -> int:
+    """Return a seed for what takes whole numbers only."""
+    return int(seed.generate_state(1, np.uint32)[0])
+
+
+def make_scheduler(
+    config: SearchConfig,
+    calibration: Calibration,
+    generator: Generator,
+    starts: Sequence[NDArray[np.float32]],
+) -> Scheduler:
+    """Build archives and emitters.
+
+    The result archive keeps the best latent of every cell. Where the algorithm anneals, emitters
+    work on a second archive, whose thresholds may let a worse latent replace a better one.
+
+    Args:
+        config: What to build.
+        calibration: Ranges and threshold.
+        generator: Whose latents are searched.
+        starts: One flattened latent per emitter to start from.
+    """
+    seeds = Seeds.of(config)
+    size = generator.latent_size
+    archive = PackedGridArchive(
+        solution_dim=size, grid=config.grid, ranges=calibration.ranges, seed=seeds.result_archive
+    )
+    if config.algorithm not in ANNEALED_ALGORITHMS:
+        return Scheduler(archive, _make_emitters(config, archive, generator, starts, seeds))
+    annealed = PackedGridArchive(
+        solution_dim=size,
+        grid=config.grid,
+        ranges=calibration.ranges,
+        seed=seeds.archive,
+        learning_rate=config.archive_learning_rate,
+        threshold_min=calibration.threshold_min,
+    )
+    emitters = _make_emitters(config, annealed, generator, starts, seeds)
+    return Scheduler(annealed, emitters, result_archive=archive)
+
+
+def _make_emitters(
+    config: SearchConfig,
+    archive: GridArchive,
+    generator: Generator,
+    starts: Sequence[NDArray[np.float32]],
+    seeds: Seeds,
+) -> list[EmitterBase]:
+    """Build one emitter per start."""
+    return [
+        _make_emitter(config, archive, generator, x0, seed)
+        for x0, seed in zip(starts, seeds.emitters, strict=True)
+    ]
+
+
+def _make_emitter(
+    config: SearchConfig,
+    archive: GridArchive,
+    generator: Generator,
+    x0: NDArray[np.float32],
+    seed: np.random.SeedSequence,
+) -> EmitterBase:
+    """Build an emitter of the algorithm that the configuration names."""
+    match config.algorithm:
+        case "random":
+            return PriorEmitter(
+                archive, generator=generator, batch_size=config.batch_size, seed=as_int(seed)
+            )
+        case "map_elites":
+            return IsoLineEmitter(
+                archive,
+                x0=x0,
+                iso_sigma=config.sigma,
+                line_sigma=config.line_sigma,
+                batch_size=config.batch_size,
+                seed=as_int(seed),
+            )
+        case "cma_mae":
+            return EvolutionStrategyEmitter(
+                archive,
+                x0=x0,
+                sigma0=config.sigma,
+                ranker="imp",
+                restart_rule="basic",
+                es="cma_es" if len(x0) <= _MAX_FULL_COVARIANCE else "sep_cma_es",
+                batch_size=config.batch_size,
+                seed=as_int(seed),
+            )
+        case "cma_maega" | "cma_mega":
+            annealed = config.algorithm == "cma_maega"
+            return GradientArborescenceEmitter(
+                archive,
+                x0=x0,
+                sigma0=config.sigma,
+                lr=config.step_size,
+                ranker="imp" if annealed else "2imp",
+                restart_rule="basic" if annealed else "no_improvement",
+                batch_size=config.batch_size - 1,  # one more is the point with gradients
+                seed=as_int(seed),
+            )
+    raise NotImplementedError(config.algorithm)

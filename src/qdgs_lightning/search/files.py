@@ -1,0 +1,143 @@
+"""Trees of tensors and JSON types as one safetensors file, written whole or not at all.
+
+Tensors lie in the file under their path in the tree; the tree itself, with a reference in place
+of each tensor, is JSON in the file's metadata. Nothing is pickled.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from qdgs_lightning.errors import QDGSError
+
+# One key only: safetensors keeps several in no particular order, and equal searches should give
+# equal files.
+_KEY = "qdgs_archive"
+
+
+class ArchiveError(QDGSError):
+    """An archive file that cannot be read, written or continued."""
+
+
+def write_tree(path: Path, tree: dict[str, Any]) -> None:
+    """Write a tree of contiguous CPU tensors and JSON types.
+
+    A tensor that occurs twice, perhaps in two shapes, is written once.
+
+    Args:
+        path: Where to; its folder is made if need be. An older file stays until the new one is
+            whole.
+        tree: What to write.
+
+    Raises:
+        ArchiveError: The file cannot be written.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    header = json.dumps(_replace_tensors(tree, "", tensors, {}))
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata={_KEY: header})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ArchiveError(
+            f"The archive cannot be saved to {path} ({error}); free space or choose another place; "
+            "what was there before is unchanged."
+        ) from error
+
+
+def read_tree(path: Path, *branches: str) -> dict[str, Any]:
+    """Read some branches of what `write_tree` wrote.
+
+    Args:
+        path: The file.
+        branches: Keys of the top of the tree. Only their tensors are read.
+
+    Raises:
+        ArchiveError: There is no such file, or it is truncated or of another kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            return {branch: _insert_tensors(header[branch], file) for branch in branches}
+    except FileNotFoundError as error:
+        raise ArchiveError(f"There is no archive file {path}; check the path.") from error
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(
+            f"{path} is not a whole archive file of this package ({error}); bring another copy, or "
+            "move it away to start anew."
+        ) from error
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work, not after it, whether a file can be written.
+
+    Raises:
+        ArchiveError: It cannot.
+    """
+    temporary = _temporary(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise ArchiveError(
+            f"The archive cannot be saved to {path} ({error}); choose a place that can be written."
+        ) from error
+
+
+def _temporary(path: Path) -> Path:
+    """Return where a file lies until it is whole; what a killed run leaves, the next takes."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def _replace_tensors(
+    tree: Any,  # noqa: ANN401 (a tree of several types)
+    name: str,
+    tensors: dict[str, torch.Tensor],
+    names: dict[tuple[int, int, torch.dtype], str],
+) -> Any:  # noqa: ANN401
+    """Return the tree with references in place of tensors, which are collected in `tensors`."""
+    match tree:
+        case torch.Tensor():
+            place = (tree.data_ptr(), tree.numel(), tree.dtype) if tree.numel() else None
+            if place is None or place not in names:
+                tensors[name] = tree
+            else:
+                name = names[place]
+            if place is not None:
+                names[place] = name
+            return {"$tensor": name, "shape": list(tree.shape)}
+        case dict():
+            return {
+                key: _replace_tensors(item, f"{name}/{key}".lstrip("/"), tensors, names)
+                for key, item in tree.items()
+            }
+        case list() | tuple():
+            return [
+                _replace_tensors(item, f"{name}/{index}", tensors, names)
+                for index, item in enumerate(tree)
+            ]
+    return tree
+
+
+def _insert_tensors(tree: Any, file: Any) -> Any:  # noqa: ANN401 (a tree; an untyped handle)
+    """Return the tree with its tensors in place of the references to them."""
+    match tree:
+        case {"$tensor": name, "shape": shape}:
+            return file.get_tensor(name).reshape(shape)
+        case dict():
+            return {key: _insert_tensors(item, file) for key, item in tree.items()}
+        case list():
+            return [_insert_tensors(item, file) for item in tree]
+    return tree

@@ -1,0 +1,315 @@
+"""Quality-diversity search over the latents of a generator."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ribs.schedulers import Scheduler
+from torch import Tensor
+
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
+from qdgs_lightning.search.calibration import Calibration, calibrate
+from qdgs_lightning.search.config import SearchConfig, SearchError
+from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, as_int, make_scheduler
+from qdgs_lightning.search.evaluation import Evaluated, evaluate
+from qdgs_lightning.search.files import read_tree, write_tree
+from qdgs_lightning.search.state import archives_of, capture_scheduler, copied, restore_scheduler
+from qdgs_lightning.search.store import PackedGridArchive
+
+_PACKAGES = ("qdgs-lightning", "ribs", "numpy", "torch")
+
+
+class QDSearch:
+    """A search for latents whose images are good and cover the measure space evenly.
+
+    Runs in any number of portions; a search that was interrupted and restored by
+    `load_state_dict` or `load` continues as if nothing had happened, bit for bit on one kind of
+    device. With `torch.distributed` initialised, every rank runs the same search and evaluation
+    is shared, see `evaluate`.
+
+    Args:
+        generator: Whose latents to search. `run` prepares it.
+        guidance: What judges the images. `run` prepares it.
+        config: How to search.
+
+    Raises:
+        SearchError: The grid has another number of measures than the guidance.
+
+    Example:
+        >>> search = QDSearch(generator, guidance, SearchConfig(grid=(50, 50)))
+        >>> search.run(20_000)
+        >>> search.archive.save("archive.safetensors")
+    """
+
+    def __init__(self, generator: Generator, guidance: Guidance, config: SearchConfig) -> None:
+        if len(config.grid) != len(guidance.measure_names):
+            raise SearchError(
+                f"search.grid is {config.grid}, for {len(config.grid)} measures, but the guidance "
+                f"measures {len(guidance.measure_names)} ({', '.join(guidance.measure_names)}); "
+                "give one number of cells per measure."
+            )
+        self.config = config
+        self._generator = generator
+        self._guidance = guidance
+        self._evaluations = 0
+        self._calibration: Calibration | None = None
+        self._scheduler: Scheduler | None = None
+        self._origin: dict[str, Any] | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """How many latents have been evaluated so far, the calibration sample included."""
+        return self._evaluations
+
+    @property
+    def minimum(self) -> int:
+        """The fewest evaluations that `run` can spend next: a calibration or an iteration."""
+        return self.config.iteration_size if self._scheduler else self.config.calibration
+
+    def run(
+        self, evaluations: int, *, on_iteration: Callable[["QDSearch"], None] | None = None
+    ) -> int:
+        """Continue the search, by as many whole iterations as fit in a budget.
+
+        Args:
+            evaluations: How many more latents may be evaluated. The first run spends some on the
+                calibration sample.
+            on_iteration: Called after the calibration and after every iteration, when the search
+                may be saved.
+
+        Returns:
+            How many latents were evaluated.
+
+        Raises:
+            SearchError: The budget is negative or too small for anything, or the generator or the
+                guidance is not the one that the search was begun with.
+            EvaluationError: The generator or the guidance returned something unusable.
+        """
+        if evaluations < 0 or 0 < evaluations < self.minimum:
+            raise SearchError(
+                f"A budget of {evaluations} evaluations was given, and the next step of this "
+                f"search takes {self.minimum} (search.calibration at first, then search.emitters "
+                "x search.batch_size); give at least as many."
+            )
+        self._check_origin()
+        before = self._evaluations
+        while self._evaluations + self.minimum <= before + evaluations:
+            if self._scheduler is None:
+                self._start()
+            else:
+                self._iterate(self._scheduler)
+            if on_iteration is not None:
+                on_iteration(self)
+        return self._evaluations - before
+
+    @property
+    def stats(self) -> ArchiveStats:
+        """Coverage, QD-score and the like of the elites."""
+        return ArchiveStats.of(torch.from_numpy(self._rows("objective")), grid=self.config.grid)
+
+    @property
+    def archive(self) -> Archive:
+        """The elites so far; further search leaves them as they are.
+
+        Raises:
+            SearchError: The search has not begun.
+        """
+        archive = self._elites()
+        copies = {
+            name: getattr(archive, name).clone()
+            for name in ("latents", "objective", "measures", "cell")
+        }
+        return Archive(**copies, metadata=archive.metadata)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to continue: occupied rows, emitters, random generators.
+
+        Returns:
+            Nested dicts and lists of CPU tensors and JSON types, which share no memory with the
+            search.
+        """
+        state: dict[str, Any] = copied(self._state())
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned.
+
+        Raises:
+            SearchError: The state comes from a search with other settings.
+        """
+        config = _as_json(asdict(self.config))
+        for name, value in config.items():
+            if (stored := state["config"].get(name)) != value:
+                raise SearchError(
+                    f"The search to be continued was begun with search.{name}={stored}, not "
+                    f"{value}; set it back, or begin a new search elsewhere."
+                )
+        self._evaluations = state["evaluations"]
+        self._origin = state["origin"]
+        self._calibration = self._scheduler = None
+        if state["calibration"] is not None:
+            stored, threshold_min = state["calibration"]
+            ranges = tuple((low, high) for low, high in stored)
+            self._calibration = Calibration(ranges, threshold_min)
+            anywhere = np.zeros(self._generator.latent_size, dtype=np.float32)
+            self._scheduler = self._make_scheduler([anywhere] * self.config.emitters)
+            restore_scheduler(self._scheduler, state["scheduler"])
+
+    def save(self, path: str | Path) -> None:
+        """Write elites and state to one archive file, whole or not at all.
+
+        Args:
+            path: The file; `Archive.load` reads its elites, `load` continues the search.
+
+        Raises:
+            ArchiveError: The file cannot be written.
+            SearchError: The search has not begun.
+        """
+        write_tree(Path(path), self._elites().to_tree() | {"search": self._state()})
+
+    def load(self, path: str | Path) -> None:
+        """Continue from what `save` wrote.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ArchiveError: There is no such file, or it is truncated or of another kind.
+            SearchError: It comes from another generator, guidance or configuration.
+        """
+        try:
+            self.load_state_dict(read_tree(Path(path), "search")["search"])
+            self._check_origin()
+        except SearchError as error:
+            raise SearchError(f"{path} cannot be continued: {error}") from error
+
+    def _start(self) -> None:
+        """Evaluate a prior sample, set grid and emitters up by it, and archive it."""
+        config, generator, seeds = self.config, self._generator, Seeds.of(self.config)
+        rng = torch.Generator().manual_seed(as_int(seeds.calibration))
+        latents = generator.sample_latents(config.calibration, rng)
+        sample = self._evaluate(latents)
+        names = self._guidance.measure_names
+        self._calibration = calibrate(config, sample, names=names)
+        # The best first, as published; further emitters start anywhere, to differ from it.
+        others = np.random.default_rng(seeds.starts).integers(len(latents), size=config.emitters)
+        flat = latents.flatten(1).numpy()
+        starts = [flat[int(sample.objective.argmax())], *flat[others[1:]]]
+        self._scheduler = self._make_scheduler(starts)
+        for archive in archives_of(self._scheduler):
+            archive.add(flat, sample.objective.numpy(), sample.measures.numpy())
+
+    def _iterate(self, scheduler: Scheduler) -> None:
+        """Let all emitters ask once and tell them the outcome."""
+        if self.config.algorithm in GRADIENT_ALGORITHMS:
+            evaluated = self._evaluate(self._shaped(scheduler.ask_dqd()), jacobian=True)
+            assert evaluated.jacobian is not None
+            # pyribs normalises the array that it is given in place; nobody else holds this one.
+            scheduler.tell_dqd(
+                evaluated.objective.numpy(),
+                evaluated.measures.numpy(),
+                evaluated.jacobian.numpy(),
+            )
+        evaluated = self._evaluate(self._shaped(scheduler.ask()))
+        try:
+            scheduler.tell(evaluated.objective.numpy(), evaluated.measures.numpy())
+        except IndexError as error:  # an emitter restarts from an elite, and there is none
+            raise SearchError(
+                "No latent has reached search.threshold_min "
+                f"({self.config.threshold_min}) yet; lower it, or leave it to calibration."
+            ) from error
+
+    def _evaluate(self, latents: Tensor, *, jacobian: bool = False) -> Evaluated:
+        """Evaluate latents and count them."""
+        self._evaluations += len(latents)
+        return evaluate(
+            self._generator,
+            self._guidance,
+            latents,
+            jacobian=jacobian,
+            batch_size=self.config.evaluation_batch_size,
+        )
+
+    def _shaped(self, solutions: NDArray[np.float32]) -> Tensor:
+        """Turn pyribs' rows into latents."""
+        return torch.from_numpy(solutions).reshape(-1, *self._generator.latent_shape)
+
+    def _make_scheduler(self, starts: list[NDArray[np.float32]]) -> Scheduler:
+        """Build archives and emitters for the calibrated grid."""
+        assert self._calibration is not None
+        return make_scheduler(self.config, self._calibration, self._generator, starts)
+
+    def _rows(self, field: str) -> NDArray[Any]:
+        """Return one field of all elites, without a copy."""
+        if self._scheduler is None:
+            raise SearchError("This search holds nothing yet; call run first.")
+        archive = self._scheduler.result_archive
+        assert isinstance(archive, PackedGridArchive)
+        return archive.rows(field)
+
+    def _elites(self) -> Archive:
+        """Return the elites in tensors that share memory with the search."""
+        rows = {
+            name: torch.from_numpy(self._rows(field))
+            for name, field in (
+                ("latents", "solution"),
+                ("objective", "objective"),
+                ("measures", "measures"),
+                ("cell", "index"),
+            )
+        }
+        rows["latents"] = rows["latents"].reshape(-1, *self._generator.latent_shape)
+        assert self._origin is not None
+        assert self._calibration is not None
+        metadata = ArchiveMetadata(
+            guidance=self._origin["guidance"],
+            measure_names=self._guidance.measure_names,
+            generator=self._origin["generator"],
+            latent_shape=tuple(self._generator.latent_shape),
+            grid=self.config.grid,
+            ranges=self._calibration.ranges,
+            algorithm=self.config.algorithm,
+            seed=self.config.seed,
+            evaluations=self._evaluations,
+            versions={name: version(name) for name in _PACKAGES},
+        )
+        return Archive(**rows, metadata=metadata)
+
+    def _state(self) -> dict[str, Any]:
+        """Return what `state_dict` does, in tensors that share memory with the search."""
+        return {
+            "config": _as_json(asdict(self.config)),
+            "origin": self._origin,
+            "evaluations": self._evaluations,
+            "calibration": _as_json(self._calibration),
+            "scheduler": capture_scheduler(self._scheduler) if self._scheduler else None,
+        }
+
+    def _check_origin(self) -> None:
+        """Prepare generator and guidance, and compare them with those the search began with."""
+        self._generator.prepare()
+        self._guidance.prepare()
+        origin = {
+            "generator": self._generator.fingerprint(),
+            "guidance": _as_json(self._guidance.describe()),
+        }
+        for name, value in origin.items():
+            if self._origin is not None and self._origin[name] != value:
+                raise SearchError(
+                    f"The search was begun with the {name} {self._origin[name]}, not {value}; "
+                    "bring that one back, or begin a new search elsewhere."
+                )
+        self._origin = origin
+
+
+def _as_json(value: object) -> Any:  # noqa: ANN401 (any JSON value)
+    """Return a value as it comes back from a JSON file, so that the two compare equal."""
+    return json.loads(json.dumps(value))
