@@ -1,0 +1,239 @@
+"""What a sampler must offer: latents to consider, and how to draw evenly from the good ones."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
+from qdgs_lightning.sampling.balance import draw_evenly
+from qdgs_lightning.sampling.bins import JointBins, MeasureBins
+from qdgs_lightning.sampling.errors import SamplingError
+from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
+from qdgs_lightning.search.archive import Archive
+from qdgs_lightning.search.evaluation import evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """What an image must be like before a sampler trusts its label.
+
+    Attributes:
+        objective: Least objective, in the guidance's units.
+        quantile: The share of every joint bin, lowest objective first, that is left out; within
+            bins, so that a rare bin is not wiped out by a common one.
+        agreement: Alterations of the image under which every label must stay the same.
+
+    Raises:
+        SamplingError: `quantile` lies outside [0, 1).
+    """
+
+    objective: float | None = None
+    quantile: float = 0.0
+    agreement: list[Augmentation] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quantile < 1:
+            raise SamplingError(
+                f"The sampler's quality.quantile is a share in [0, 1), not {self.quantile}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """Latents that a sampler considers, before any test.
+
+    Attributes:
+        latents: Shape ``[n, *latent_shape]``.
+        cells: Cell of the archive, int64, shape ``[n]``.
+        bins: Joint bin that each was filed under, int64, shape ``[n]``; None when unknown.
+    """
+
+    latents: Tensor
+    cells: Tensor
+    bins: Tensor | None = None
+
+
+class Sampler(ABC):
+    """A way to choose labelled latents for training.
+
+    First `candidates` evaluates latents, labels them by their measures and drops the doubtful ones;
+    then `draw` makes as many pools from them as there are epochs.
+
+    Args:
+        bins: Bins along one measure each; their indices are the labels, in this order.
+        quality: Tests beside the label.
+        max_repeats: How often one latent may appear in one pool.
+        batch_size: Rows per evaluation chunk.
+
+    Raises:
+        SamplingError: `bins` is empty or `max_repeats` is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        bins: list[MeasureBins],
+        quality: Quality | None = None,
+        max_repeats: int = 8,
+        batch_size: int = 64,
+    ) -> None:
+        if max_repeats < 1:
+            raise SamplingError(f"The sampler's max_repeats must be 1 or more, not {max_repeats}.")
+        self.joint = JointBins(bins)
+        self.quality = quality or Quality()
+        self.max_repeats = max_repeats
+        self.batch_size = batch_size
+
+    @abstractmethod
+    def propose(
+        self, generator: Generator, *, archive: Archive | None, random: torch.Generator
+    ) -> Proposals:
+        """Choose latents to consider.
+
+        Args:
+            generator: Maps latents to images; its prior may be sampled.
+            archive: The archive of the moment, if there is one.
+            random: Source of the randomness, the same on every rank.
+
+        Returns:
+            The same latents on every rank.
+
+        Raises:
+            SamplingError: The archive that this sampler draws from is missing.
+        """
+
+    @abstractmethod
+    def strata(self, candidates: Candidates) -> Sequence[Tensor]:
+        """Say over what draws are even.
+
+        Args:
+            candidates: n candidates.
+
+        Returns:
+            Strata of each candidate, coarse to fine, each int64 of shape ``[n]``.
+        """
+
+    def candidates(
+        self,
+        generator: Generator,
+        guidance: Guidance,
+        *,
+        random: torch.Generator,
+        archive: Archive | None = None,
+    ) -> Candidates:
+        """Evaluate, label and test latents.
+
+        Work is divided over the ranks of a distributed run; all of them get the same candidates.
+
+        Args:
+            generator: Maps latents to images, prepared.
+            guidance: Judges them, prepared.
+            random: Source of the randomness, the same on every rank.
+            archive: The archive to draw from, where the sampler needs one.
+
+        Returns:
+            The latents that passed, with their labels.
+
+        Raises:
+            SamplingError: There is no archive, or nothing passed.
+        """
+        proposals = self.propose(generator, archive=archive, random=random)
+        agreement = self.quality.agreement
+        judge = AugmentedGuidance(guidance, agreement) if agreement else guidance
+        result = evaluate(generator, judge, proposals.latents, batch_size=self.batch_size)
+        views = result.measures.chunk(1 + len(agreement), dim=1)
+        labels = self.joint.labels(views[0])
+        bins = self.joint.index(labels)
+
+        tests = [("unlabelled", bins >= 0)]
+        if proposals.bins is not None:
+            tests.append(("moved", bins == proposals.bins))
+        if agreement:
+            same = [self.joint.index(self.joint.labels(view)) == bins for view in views[1:]]
+            tests.append(("disagreeing", torch.stack(same).all(0)))
+        keep = torch.ones(len(bins), dtype=torch.bool)
+        dropped = {}
+        for why, passed in tests:
+            dropped[why] = int((keep & ~passed).sum())
+            keep &= passed
+        good = keep & self._reaches_floor(result.objective, bins, keep)
+        dropped["poor"] = int((keep & ~good).sum())
+        if not good.any():
+            raise SamplingError(
+                f"None of {len(bins)} latents can be used ({dropped}): widen the sampler's bins, "
+                "ask for less quality, or evaluate more."
+            )
+        return Candidates(
+            latents=proposals.latents[good],
+            labels=labels[good],
+            bins=bins[good],
+            cells=proposals.cells[good],
+            evaluated=len(bins),
+            dropped=dropped,
+            bin_names=self.joint.names,
+        )
+
+    def draw(
+        self,
+        candidates: Candidates,
+        n: int,
+        *,
+        random: torch.Generator,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Pool:
+        """Draw one rank's pool from that rank's own share of the candidates.
+
+        Args:
+            candidates: What `candidates` returned, the same on every rank.
+            n: Size of the pool.
+            random: Source of this rank's randomness.
+            rank: Index of this process; no two ranks draw the same latent.
+            world: Number of processes.
+
+        Returns:
+            n labelled latents in random order.
+
+        Raises:
+            SamplingError: n draws would repeat a latent too often.
+        """
+        rows = candidates.share(rank, world)
+        if n > len(rows) * self.max_repeats:
+            raise SamplingError(
+                f"A pool of {n} needs more than the {len(rows)} candidates that process {rank} "
+                f"has, each at most {self.max_repeats} times: evaluate more, or raise max_repeats."
+            )
+        counts = torch.zeros(len(candidates), dtype=torch.int64)
+        counts[rows] = draw_evenly(
+            [stratum[rows] for stratum in self.strata(candidates)],
+            n=n,
+            size=len(rows),
+            max_repeats=self.max_repeats,
+            generator=random,
+        )
+        drawn = torch.arange(len(candidates)).repeat_interleave(counts)
+        drawn = drawn[torch.randperm(n, generator=random)]
+        return Pool(
+            latents=candidates.latents[drawn],
+            labels=candidates.labels[drawn],
+            report=PoolReport.of(candidates, counts),
+        )
+
+    def _reaches_floor(self, objective: Tensor, bins: Tensor, keep: Tensor) -> Tensor:
+        """Compare the objective with the floor, the quantile being that of each bin's survivors."""
+        passed = torch.ones_like(keep)
+        if self.quality.objective is not None:
+            passed &= objective >= self.quality.objective
+        if self.quality.quantile:
+            for joint in range(len(self.joint.names)):
+                rows = keep & (bins == joint)
+                if not rows.any():
+                    continue
+                floor = objective[rows].quantile(self.quality.quantile)
+                passed[rows] &= objective[rows] >= floor
+        return passed

@@ -1,0 +1,225 @@
+"""Samplers over toys whose labels are known without guidance."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Evaluation, Guidance
+from qdgs_lightning.sampling import (
+    ArchiveSampler,
+    Candidates,
+    MeasureBins,
+    PriorSampler,
+    Quality,
+    RejectionSampler,
+    SamplingError,
+    seeded_generator,
+)
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+
+BINS = [
+    MeasureBins(measure=0, intervals=[(-math.inf, -0.1), (0.1, math.inf)], names=["low", "high"]),
+    MeasureBins(measure=1, intervals=[(-math.inf, 0.9), (0.9, math.inf)], names=["many", "few"]),
+]
+
+
+class _PixelGenerator(Generator):
+    """A latent of three numbers is the colour of all pixels but those of a dark left column."""
+
+    latent_shape = (3,)
+    image_size = 8
+
+    def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, 3, generator=generator)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        images = latents[:, :, None, None].expand(-1, -1, 8, 8).clone()
+        images[..., 0] = -1
+        return images
+
+
+class _PixelGuidance(Guidance):
+    """Measures are red and green of the second column; the objective is blue."""
+
+    measure_names = ("red", "green")
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        return Evaluation(latents[:, 2], images[:, :2, 4, 1])
+
+    def describe(self) -> dict[str, object]:
+        return {"pixels": True}
+
+
+def _archive(evaluations: int = 600) -> Archive:
+    config = SearchConfig(
+        grid=(12, 12), algorithm="random", ranges=((-3, 3), (-3, 3)), calibration=100
+    )
+    search = QDSearch(_PixelGenerator(), _PixelGuidance(), config)
+    search.run(evaluations)
+    return search.archive
+
+
+def _candidates(
+    sampler: PriorSampler | ArchiveSampler, archive: Archive | None = None
+) -> Candidates:
+    return sampler.candidates(
+        _PixelGenerator(), _PixelGuidance(), random=seeded_generator(0), archive=archive
+    )
+
+
+def _truth(latents: Tensor) -> Tensor:
+    """Joint bin by the definition of the toys, -1 where there is none."""
+    red = torch.where(latents[:, 0] < -0.1, 0, torch.where(latents[:, 0] >= 0.1, 1, -9))
+    return (2 * red + (latents[:, 1] >= 0.9)).clamp(min=-1)
+
+
+def test_random_keeps_the_shares_of_the_prior_and_true_labels() -> None:
+    candidates = _candidates(PriorSampler(bins=BINS, evaluations=4000))
+    truth = _truth(candidates.latents)
+    assert torch.equal(candidates.bins, truth)
+    assert torch.equal(2 * candidates.labels[:, 0] + candidates.labels[:, 1], truth)
+    unlabelled = 4000 - len(candidates)
+    assert candidates.dropped == {"unlabelled": unlabelled, "poor": 0}
+    few = float((candidates.bins % 2 == 1).double().mean())
+    assert few == pytest.approx(0.184, abs=0.025)  # P(normal >= 0.9), four standard errors
+    pool = PriorSampler(bins=BINS, evaluations=4000).draw(
+        candidates, 1000, random=seeded_generator(1)
+    )
+    assert float(pool.labels[:, 1].double().mean()) == pytest.approx(0.184, abs=0.06)
+    assert pool.report.distinct == 1000
+
+
+def test_rejection_considers_the_same_latents_and_balances_them() -> None:
+    sampler = RejectionSampler(bins=BINS, evaluations=1000)
+    candidates = _candidates(sampler)
+    assert torch.equal(
+        candidates.latents, _candidates(PriorSampler(bins=BINS, evaluations=1000)).latents
+    )
+    pool = sampler.draw(candidates, 402, random=seeded_generator(1))
+    drawn = torch.bincount(_truth(pool.latents), minlength=4)
+    assert sorted(drawn.tolist()) == [100, 100, 101, 101]
+    assert pool.report.drawn == tuple(drawn.tolist())
+
+
+def test_archive_pool_is_balanced_and_even_over_cells() -> None:
+    sampler = ArchiveSampler(bins=BINS, max_repeats=20)
+    candidates = _candidates(sampler, _archive())
+    pool = sampler.draw(candidates, 400, random=seeded_generator(1))
+    assert torch.bincount(_truth(pool.latents)).tolist() == [100] * 4
+    _, inverse = torch.unique(pool.latents, dim=0, return_inverse=True)
+    times = torch.bincount(inverse)
+    for joint in range(4):
+        of_bin = times[inverse[_truth(pool.latents) == joint].unique()]
+        assert int(of_bin.max() - of_bin.min()) <= 1
+
+
+def test_elites_that_left_their_bin_are_dropped() -> None:
+    archive = _archive()
+    lied = archive.measures.clone()
+    moved = (_truth(archive.latents) >= 0).nonzero().squeeze(1)[:7]
+    lied[moved, 0] *= -1
+    candidates = _candidates(ArchiveSampler(bins=BINS), replace(archive, measures=lied))
+    assert candidates.dropped["moved"] == 7
+    kept = {tuple(latent) for latent in candidates.latents.tolist()}
+    assert not kept & {tuple(latent) for latent in archive.latents[moved].tolist()}
+
+
+def test_label_must_survive_the_alterations_that_are_named() -> None:
+    # Flipping brings the dark column nowhere near the second one; a shift by a pixel puts it there.
+    quality = Quality(agreement=["flip_horizontal", "rotate_90", "shift"])
+    sampler = PriorSampler(bins=BINS, evaluations=500, quality=quality)
+    candidates = _candidates(sampler)
+    plain = _candidates(PriorSampler(bins=BINS, evaluations=500))
+    dark = (plain.latents[:, 0] < -0.1) & (plain.latents[:, 1] < 0.9)
+    assert torch.equal(candidates.latents, plain.latents[dark])
+    assert candidates.dropped["disagreeing"] == int((~dark).sum())
+
+
+def test_objective_floors_by_value_and_by_quantile_of_each_bin() -> None:
+    plain = _candidates(PriorSampler(bins=BINS, evaluations=2000))
+    floor = Quality(objective=0.5)
+    above = _candidates(PriorSampler(bins=BINS, evaluations=2000, quality=floor))
+    assert torch.equal(above.latents, plain.latents[plain.latents[:, 2] >= 0.5])
+
+    best = _candidates(PriorSampler(bins=BINS, evaluations=2000, quality=Quality(quantile=0.75)))
+    for joint in range(4):
+        kept = best.latents[best.bins == joint][:, 2].sort().values
+        objective = plain.latents[plain.bins == joint][:, 2].sort().values
+        assert torch.equal(kept, objective[-len(kept) :])
+        assert len(kept) == pytest.approx(0.25 * len(objective), abs=1)
+
+
+def test_empty_bins_and_repeats_are_reported() -> None:
+    bins = [MeasureBins(measure=0, intervals=[(-0.3, 0.0), (0.0, 0.3), (50.0, 60.0)])]
+    sampler = RejectionSampler(bins=bins, evaluations=40, max_repeats=30)
+    candidates = _candidates(sampler)
+    report = sampler.draw(candidates, 100, random=seeded_generator(0)).report
+    assert report.empty_bins == ("0:2",)
+    assert report.drawn == (50, 50, 0)
+    assert report.distinct == len(candidates)
+    assert report.most_repeated == -(-50 // min(report.available[:2]))
+    assert report.effective_size <= len(candidates)
+    assert report.metrics()["pool/empty_bins"] == 1
+    assert "0:2 0 of 0" in str(report)
+
+
+def test_a_bin_that_is_full_leaves_the_rest_to_others() -> None:
+    bins = [MeasureBins(measure=0, intervals=[(-9.0, 2.0), (2.0, 9.0)])]
+    sampler = RejectionSampler(bins=bins, evaluations=200, max_repeats=2)
+    candidates = _candidates(sampler)
+    rare = int((candidates.bins == 1).sum())
+    assert 0 < rare < 20
+    report = sampler.draw(candidates, 100, random=seeded_generator(0)).report
+    assert report.drawn == (100 - 2 * rare, 2 * rare)
+
+
+def test_repeats_are_refused_beyond_the_cap() -> None:
+    sampler = PriorSampler(bins=BINS, evaluations=50, max_repeats=2)
+    with pytest.raises(SamplingError, match="at most 2 times"):
+        sampler.draw(_candidates(sampler), 101, random=seeded_generator(0))
+
+
+def test_same_stream_gives_the_same_pool_and_ranks_share_nothing() -> None:
+    sampler = RejectionSampler(bins=BINS, evaluations=600)
+    candidates = _candidates(sampler)
+
+    def latents(rank: int, stream: int) -> Tensor:
+        pool = sampler.draw(candidates, 300, random=seeded_generator(stream), rank=rank, world=3)
+        return pool.latents
+
+    assert torch.equal(latents(0, 5), latents(0, 5))
+    assert not torch.equal(latents(0, 5), latents(0, 6))
+    seen = [{tuple(row) for row in latents(rank, 5).tolist()} for rank in range(3)]
+    assert len(seen[0] | seen[1] | seen[2]) == sum(map(len, seen))
+
+
+def test_missing_or_foreign_archive_is_told_in_one_sentence() -> None:
+    with pytest.raises(SamplingError, match="no elites"):
+        _candidates(ArchiveSampler(bins=BINS))
+
+    class Wider(_PixelGenerator):
+        latent_shape = (4,)
+
+    with pytest.raises(SamplingError, match="takes \\(4,\\)"):
+        ArchiveSampler(bins=BINS).candidates(
+            Wider(), _PixelGuidance(), random=seeded_generator(0), archive=_archive()
+        )
+
+
+def test_nothing_usable_is_an_error() -> None:
+    sampler = PriorSampler(bins=BINS, evaluations=20, quality=Quality(objective=99.0))
+    with pytest.raises(SamplingError, match="None of 20 latents"):
+        _candidates(sampler)
+
+
+def test_senseless_settings_are_refused() -> None:
+    with pytest.raises(SamplingError, match="evaluations"):
+        PriorSampler(bins=BINS, evaluations=0)
+    with pytest.raises(SamplingError, match="max_repeats"):
+        ArchiveSampler(bins=BINS, max_repeats=0)
+    with pytest.raises(SamplingError, match="quantile"):
+        Quality(quantile=1.0)
