@@ -1,0 +1,5 @@
+"""``python -m qdgs_lightning`` is ``qdgs``."""
+
+from qdgs_lightning.cli import main
+
+main()

@@ -1,0 +1,111 @@
+"""The command ``qdgs``: train, test, search and compare."""
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from qdgs_lightning import __version__
+from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
+
+TRAINER_COMMANDS = {
+    "fit": "train, as a configuration says",
+    "validate": "run the validation set through a trained model",
+    "test": "run the test set through a trained model and report",
+    "predict": "write a trained model's predictions",
+}
+# `qdgs a-b` calls the function a_b of commands/a_b.py, and its signature makes the options.
+PLAIN_COMMANDS = {
+    "search": "grow or continue an archive of elites",
+    "shapes-table": "compare biases and samplers on the shapes; resumable",
+}
+# jsonargparse finds short class names in YAML among the classes that are imported.
+ROOMS = ("generators", "guidance", "search", "sampling", "datamodules", "tasks", "callbacks")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``qdgs``.
+
+    Args:
+        args: The words after ``qdgs``; those of the process where None.
+
+    Raises:
+        SystemExit: With a non-zero status after any mistake of the user's, which is told in one
+            sentence on standard error. ``QDGS_DEBUG=1`` lets the exception through instead.
+    """
+    words = sys.argv[1:] if args is None else list(args)
+    try:
+        _dispatch(words, from_python=args is not None)
+    except (QDGSError, OSError) as error:
+        if os.environ.get("QDGS_DEBUG") or os.environ.get("JSONARGPARSE_DEBUG"):
+            raise
+        sys.exit(f"qdgs: {_sentence(error)}")
+
+
+def _dispatch(words: list[str], *, from_python: bool) -> None:
+    """Do what the first word says; only then is anything heavy imported."""
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help"):
+        print(_help())
+    elif command == "--version":
+        print(f"qdgs-lightning {__version__}")
+    elif command in TRAINER_COMMANDS:
+        from qdgs_lightning.trainer_cli import TrainerCLI
+
+        _import_rooms()
+        TrainerCLI(args=words if from_python else None)
+    elif command in PLAIN_COMMANDS:
+        _import_rooms()
+        _run_function(command, words[1:])
+    else:
+        known = {**TRAINER_COMMANDS, **PLAIN_COMMANDS}
+        hint = did_you_mean(command, known) or f" (it has {', '.join(known)})"
+        raise ConfigError(f"there is no command '{command}'{hint}.")
+
+
+def _help() -> str:
+    """The overview, written here by hand so that it shows at once."""
+    commands = {**TRAINER_COMMANDS, **PLAIN_COMMANDS}
+    listing = "\n".join(f"  {name:<14}{about}" for name, about in commands.items())
+    return f"""usage: qdgs COMMAND [--config FILE.yaml] [--OPTION VALUE ...]
+
+Learning fairly from synthetic data: quality-diversity generative sampling in Lightning.
+
+commands:
+{listing}
+
+  qdgs COMMAND --help          its options
+  qdgs COMMAND --print_config  its options as YAML, after all others on the line
+  qdgs --version
+
+QDGS_DEBUG=1 in the environment shows the traceback of an error."""
+
+
+def _import_rooms() -> None:
+    """Import every class that YAML may name."""
+    for room in ROOMS:
+        import_module(f"qdgs_lightning.{room}")
+
+
+def _run_function(command: str, words: list[str]) -> None:
+    """Parse the words as the arguments of a command's function, and call it."""
+    from qdgs_lightning.parsing import Parser
+
+    name = command.replace("-", "_")
+    function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
+    summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
+    parser = Parser(prog=f"qdgs {command}", description=summary, allow_abbrev=False)
+    parser.add_argument("-c", "--config", action="config", help="Options in a YAML file.")
+    names = parser.add_function_arguments(function, as_group=False, sub_configs=True)
+    values = parser.instantiate(parser.parse_args(words))
+    function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
+
+
+def _sentence(error: Exception) -> str:
+    """One sentence for people; the system's own errors get the file's name."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" '{Path(os.fsdecode(error.filename))}'" if error.filename else ""
+        return f"{error.strerror}{where}: choose a place that can be read and written."
+    return " ".join(str(error).split())

@@ -1,0 +1,108 @@
+"""What `qdgs fit`, `validate`, `test` and `predict` do beyond LightningCLI."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+
+from qdgs_lightning import __version__
+from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.loggers import keep_wandb_offline_without_key, log_file, run_folder
+from qdgs_lightning.parsing import Parser
+
+_NAMED_CHECKPOINTS = ("best", "last", "hpc")
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Keeps the whole configuration with the run that it made.
+
+    It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
+    goes on in a folder that has one: no file is ever replaced. W&B gets it nested as it is.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write and upload the configuration; Lightning calls this on rank zero alone."""
+        folder = run_folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _unused(folder / "config.yaml")
+        self.parser.save(self.config, str(path), skip_unset=False, multifile=False)
+        nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.config.update(nested, allow_val_change=True)
+        log_file(trainer, path, kind="config")
+
+
+class TrainerCLI(LightningCLI):
+    """LightningCLI with configurations that can be trusted.
+
+    Args:
+        args: The command and its options; those of the process where None.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            LightningModule,
+            LightningDataModule,
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            # W&B would get the modules' hyper-parameters, flattened and merged, beside the config
+            trainer_defaults={"enable_autolog_hparams": False},
+            seed_everything_default=0,
+            parser_class=Parser,
+            parser_kwargs={"prog": "qdgs", "allow_abbrev": False},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=None if args is None else list(args),
+        )
+
+    def init_parser(self, **kwargs: Any) -> Parser:
+        """Head saved configurations with our version as well."""
+        kwargs["dump_header"] = [f"qdgs-lightning {__version__}"]
+        parser = super().init_parser(**kwargs)
+        assert isinstance(parser, Parser)
+        return parser
+
+    def before_instantiate_classes(self) -> None:
+        """Settle how W&B runs before a logger is made."""
+        keep_wandb_offline_without_key()
+
+    def _parse_ckpt_path(self) -> None:
+        """Let a checkpoint bring weights only: what to build is the configuration's to say.
+
+        Lightning would silently put the checkpoint's hyper-parameters over those of the command.
+        """
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path is None or path in _NAMED_CHECKPOINTS or "://" in path:
+            return
+        if not Path(path).is_file():
+            raise ConfigError(
+                f"There is no checkpoint '{path}': runs keep theirs in <run folder>/checkpoints."
+            )
+        try:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:
+            raise ConfigError(
+                f"'{path}' cannot be read as a checkpoint: give a .ckpt file that qdgs fit wrote."
+            ) from error
+        if "state_dict" not in checkpoint:
+            raise ConfigError(
+                f"'{path}' holds no state_dict: give a .ckpt file that qdgs fit wrote."
+            )
+
+
+def _unused(path: Path) -> Path:
+    """The path itself, or the first free one among ``stem-1.suffix``, ``stem-2.suffix`` ..."""
+    number = 0
+    free = path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free

@@ -1,0 +1,246 @@
+"""The command line: what it offers, how it fails, and what a run leaves behind."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from qdgs_lightning import __version__
+from qdgs_lightning.cli import main
+
+CONFIG = """
+seed_everything: 3
+model:
+  class_path: tests.boring.BoringTask
+  init_args: {lr: 0.05}
+data:
+  class_path: tests.boring.BoringData
+trainer:
+  max_epochs: 1
+  log_every_n_steps: 1
+  accelerator: cpu
+  enable_progress_bar: false
+  enable_model_summary: false
+  logger:
+  - class_path: CSVLogger
+    init_args: {save_dir: runs, name: boring}
+"""
+WANDB = """  - class_path: WandbLogger
+    init_args: {save_dir: runs, project: boring}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["qdgs"])
+
+
+def written(text: str, name: str = "config.yaml") -> str:
+    Path(name).write_text(text)
+    return name
+
+
+def complaint(*words: str) -> str:
+    """The only sentence that a failing command says."""
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert isinstance(caught.value.code, str)  # Python prints it and ends with status 1
+    assert "\n" not in caught.value.code
+    return caught.value.code
+
+
+def runs() -> list[Path]:
+    return sorted(Path("runs/boring").glob("version_*"))
+
+
+def saved(folder: Path, name: str = "config.yaml") -> dict[str, Any]:
+    config = yaml.safe_load((folder / name).read_text())
+    assert isinstance(config, dict)
+    return config
+
+
+def metric(folder: Path, name: str) -> float:
+    """The last value of a metric in a run's CSV log."""
+    with (folder / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row[name]][-1]
+
+
+def test_help_lists_every_command_at_once() -> None:
+    program = "import sys; from qdgs_lightning.cli import main; main(); print(len(sys.modules))"
+    words = [sys.executable, "-c", program + "; assert 'torch' not in sys.modules", "--help"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    for command in ("fit", "validate", "test", "predict", "search", "shapes-table"):
+        assert f"\n  {command} " in told
+
+
+def test_python_m_is_the_twin() -> None:
+    words = [sys.executable, "-m", "qdgs_lightning", "--version"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert told.stdout == f"qdgs-lightning {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("lr:", "lrr:", "did you mean 'lr'?"),
+        ("max_epochs", "max_epoch", "did you mean 'trainer.max_epochs'?"),
+        ("data:", "dta:", "did you mean 'data'?"),
+        ("init_args: {lr", "init_arg: {lr", "did you mean 'init_args'?"),
+        ("BoringTask", "BoringTsk", "did you mean 'tests.boring.BoringTask'?"),
+        ("boring.BoringTask", "borin.BoringTask", "did you mean 'tests.boring.BoringTask'?"),
+        ("CSVLogger", "CVSLogger", "did you mean 'CSVLogger'?"),
+        ("0.05", "five", "lr: expected float, not 'five'"),
+        ("tests.boring.BoringTask", "Nonsense", "there is no class 'Nonsense'"),
+        ("{lr: 0.05}", "{lr: 0.05", "Problems parsing config"),
+    ],
+)
+def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, told: str) -> None:
+    assert right in CONFIG
+    assert told in complaint("fit", "--config", written(CONFIG.replace(right, wrong)))
+    assert not runs()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["fti"], "there is no command 'fti' (did you mean 'fit'?)"),
+        (["--config", "x.yaml"], "it has fit, validate, test, predict, search, shapes-table"),
+        (["fit", "--confg", "x.yaml"], "did you mean '--config'?"),
+        (["fit", "--trainer.max_epoch=1"], "did you mean '--trainer.max_epochs'?"),
+        (["fit", "--config", "none.yaml"], "File does not exist"),
+        (["fit"], "are required: fit.data, fit.model (name a YAML file"),
+    ],
+)
+def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], told: str) -> None:
+    assert told in complaint(*words)
+
+
+def test_user_errors_end_with_status_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [sys.executable, "-m", "qdgs_lightning", "fti"]
+    failed = subprocess.run(words, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert failed.stderr == "qdgs: there is no command 'fti' (did you mean 'fit'?).\n"
+    monkeypatch.setenv("QDGS_DEBUG", "1")
+    shown = subprocess.run(words, capture_output=True, text=True)
+    assert shown.returncode != 0
+    assert "Traceback" in shown.stderr
+
+
+def test_unwritable_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file, where a folder should be")
+    told = complaint("fit", "--config", written(CONFIG))
+    assert "runs" in told
+    assert "choose a place" in told
+
+
+def test_short_and_full_class_names_mean_the_same() -> None:
+    main(["fit", "--config", written(CONFIG)])
+    main(["fit", "--config", written(CONFIG.replace("tests.boring.", ""))])
+    first, second = map(saved, runs())
+    assert first["model"]["class_path"] == second["model"]["class_path"]
+    assert first["data"] == second["data"]
+
+
+def test_each_run_keeps_its_config() -> None:
+    main(["fit", "--config", written(CONFIG)])
+    main(["fit", "--config", "config.yaml", "--model.init_args.lr=0.5", "--seed_everything=4"])
+    first, second = map(saved, runs())
+    assert (first["model"]["init_args"]["lr"], first["seed_everything"]) == (0.05, 3)
+    assert (second["model"]["init_args"]["lr"], second["seed_everything"]) == (0.5, 4)
+    assert second["data"]["init_args"] == {"size": 8, "width": 2}  # defaults are kept as well
+    for folder in runs():
+        assert (folder / "metrics.csv").is_file()
+        assert list((folder / "checkpoints").glob("*.ckpt"))
+
+
+def test_a_run_in_a_used_folder_adds_its_config() -> None:
+    fixed = written(CONFIG.replace("name: boring", "name: boring, version: version_0"))
+    main(["fit", "--config", fixed])
+    main(["fit", "--config", fixed, "--model.init_args.lr=0.5"])
+    (folder,) = runs()
+    assert saved(folder)["model"]["init_args"]["lr"] == 0.05
+    assert saved(folder, "config-1.yaml")["model"]["init_args"]["lr"] == 0.5
+
+
+def test_a_saved_config_runs_again() -> None:
+    main(["fit", "--config", written(CONFIG)])
+    main(["fit", "--config", str(runs()[0] / "config.yaml")])
+    first, second = map(saved, runs())
+    assert first == second
+    metrics = [(folder / "metrics.csv").read_text() for folder in runs()]
+    assert metrics[0] == metrics[1]
+
+
+def test_print_config_is_a_config_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", written(CONFIG), "--print_config"])
+    assert ended.value.code in (None, 0)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["model"]["init_args"] == {"lr": 0.05, "width": 2}
+    assert not runs()
+
+
+def test_the_seed_has_a_number_by_default() -> None:
+    config = written(CONFIG.replace("seed_everything: 3\n", ""))
+    main(["fit", "--config", config])
+    assert saved(runs()[0])["seed_everything"] == 0
+
+
+def test_the_config_rules_over_the_checkpoint() -> None:
+    main(["fit", "--config", written(CONFIG)])
+    (checkpoint,) = (runs()[0] / "checkpoints").glob("*.ckpt")
+    assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["lr"] == 0.05
+    new = written(CONFIG.replace("0.05", "0.7"), "new.yaml")
+    main(["test", "--config", new, "--ckpt_path", str(checkpoint)])
+    assert metric(runs()[1], "test/lr") == pytest.approx(0.7)
+    assert saved(runs()[1])["model"]["init_args"]["lr"] == 0.7
+
+
+def test_the_checkpoint_brings_the_weights() -> None:
+    config = written(CONFIG.replace("max_epochs: 1", "max_epochs: 60"))
+    main(["fit", "--config", config])
+    (checkpoint,) = (runs()[0] / "checkpoints").glob("*.ckpt")
+    main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
+    main(["test", "--config", config])
+    _, trained, untrained = runs()
+    assert metric(trained, "test/loss") < 0.2 * metric(untrained, "test/loss")
+
+
+@pytest.mark.parametrize("content", [None, b"no checkpoint"])
+def test_a_bad_checkpoint_is_told(content: bytes | None) -> None:
+    if content is not None:
+        Path("bad.ckpt").write_bytes(content)
+    told = complaint("test", "--config", written(CONFIG), "--ckpt_path", "bad.ckpt")
+    assert "bad.ckpt" in told
+    assert "checkpoint" in told
+
+
+def test_wandb_is_offline_without_key_and_holds_the_nested_config(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
+    monkeypatch.setenv("WANDB_MODE", "")  # so that monkeypatch undoes what the command sets
+    main(["fit", "--config", written(CONFIG + WANDB)])
+    import wandb
+
+    assert wandb.run is not None
+    assert wandb.run.offline
+    held = dict(wandb.run.config)
+    wandb.finish()
+    assert held["model"]["init_args"] == {"lr": 0.05, "width": 2}
+    assert held["data"]["class_path"] == "tests.boring.BoringData"
+    assert held["trainer"]["max_epochs"] == 1
+    assert not {"lr", "width", "size", "_instantiator", "_class_path"} & set(held)
+    (offline,) = Path("runs/wandb").glob("offline-run-*")
+    assert list(offline.glob("run-*.wandb"))
+    config = (runs()[0] / "config.yaml").read_bytes()
+    staged = [path for path in (tmp_path / "staging").rglob("*") if path.is_file()]
+    assert config in {path.read_bytes() for path in staged}
+    assert saved(runs()[0])["model"] == held["model"]
