@@ -189,7 +189,7 @@ class QDSearch:
             self.load_state_dict(read_tree(Path(path), "search")["search"])
             self._check_origin()
         except SearchError as error:
-            raise SearchError(f"{path} cannot be continued: {error}") from error
+            raise SearchError(f"{str(error).rstrip('.')} (archive file {path}).") from error
 
     def _start(self) -> None:
         """Evaluate a prior sample, set grid and emitters up by it, and archive it."""

@@ -1,0 +1,126 @@
+"""``qdgs search``: grow or continue an archive of elites."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning.fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.search import QDSearch, SearchConfig, SearchError
+from qdgs_lightning.search.files import check_writable
+
+
+def search(
+    *,
+    generator: Generator,
+    guidance: Guidance,
+    search: SearchConfig,
+    output: Path,
+    evaluations: int = 20_000,
+    save_every_seconds: float = 60.0,
+    accelerator: str = "auto",
+    devices: int = 1,
+) -> None:
+    """Grow an archive of elites, or continue one.
+
+    The archive file holds all that is needed to go on. A run that was stopped, even by kill -9,
+    and started again by the same command ends with the same archive, bit for bit on CPU; a higher
+    number of evaluations continues a finished one.
+
+    Args:
+        generator: Whose latents to search.
+        guidance: What judges the images.
+        search: How to search.
+        output: The archive file, ending in .safetensors; continued if it exists.
+        evaluations: How many latents may be evaluated in all, those of earlier runs included.
+        save_every_seconds: How much work a stop may cost; 0 saves after every iteration.
+        accelerator: Where to compute: cpu, cuda, mps, or auto.
+        devices: On how many processes or GPUs to evaluate; their number changes no result.
+
+    Raises:
+        SearchError: The number of evaluations is not positive or too small, or the archive file
+            comes from another generator, guidance or search configuration.
+        ArchiveError: The archive file cannot be read or written.
+        EvaluationError: The generator or the guidance returned something unusable.
+    """
+    if evaluations < 1 or devices < 1:
+        name, value = ("evaluations", evaluations) if evaluations < 1 else ("devices", devices)
+        raise SearchError(f"{name} is {value}; give a whole number of at least 1.")
+    fabric = Fabric(
+        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto"
+    )
+    fabric.launch()
+    if fabric.is_global_zero:
+        check_writable(output)
+    generator.prepare()
+    guidance.prepare()
+    generator.to(fabric.device)
+    guidance.to(fabric.device)
+    quest = QDSearch(generator, guidance, search)
+    if output.exists():
+        quest.load(output)
+    budget = evaluations - quest.evaluations
+    if quest.evaluations == 0 or budget >= quest.minimum:
+        with _progress(quest, evaluations, shown=fabric.is_global_zero) as progress:
+            save = _saver(output, save_every_seconds) if fabric.is_global_zero else None
+            quest.run(budget, on_iteration=_each_iteration(quest, progress, save))
+        if fabric.is_global_zero:
+            quest.save(output)
+    if fabric.is_global_zero:
+        stats = quest.stats
+        Console().print(
+            f"{output} holds {stats.num_elites} elites of {quest.evaluations} evaluations: "
+            f"coverage {stats.coverage:.1%}, QD-score {stats.qd_score:.1f}, best "
+            f"{stats.obj_max:.2f}, mean {stats.obj_mean:.2f}.",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _saver(path: Path, every_seconds: float) -> Callable[[QDSearch], None]:
+    """Return a function that saves a search unless it has done so a moment ago."""
+    saved = float("-inf")
+
+    def save(quest: QDSearch) -> None:
+        nonlocal saved
+        if time.monotonic() - saved >= every_seconds:
+            quest.save(path)
+            saved = time.monotonic()
+
+    return save
+
+
+def _progress(quest: QDSearch, evaluations: int, *, shown: bool) -> Progress:
+    """Make a bar with rate, coverage, QD-score, best objective and time left."""
+    progress = Progress(
+        BarColumn(bar_width=10),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}, {task.fields[figures]}"),
+        TimeRemainingColumn(),
+        disable=not shown,
+    )
+    progress.add_task("", total=evaluations, completed=quest.evaluations, figures="")
+    return progress
+
+
+def _each_iteration(
+    quest: QDSearch, progress: Progress, save: Callable[[QDSearch], None] | None
+) -> Callable[[QDSearch], None]:
+    """Return a function that shows how far a search is, and saves it."""
+    started, before = time.monotonic(), quest.evaluations
+
+    def each(quest: QDSearch) -> None:
+        rate = (quest.evaluations - before) / (time.monotonic() - started)
+        stats = quest.stats
+        figures = (
+            f"{rate:.0f}/s, coverage {stats.coverage:.1%}, QD-score {stats.qd_score:.0f}, "
+            f"best {stats.obj_max:.1f},"
+        )
+        progress.update(progress.task_ids[0], completed=quest.evaluations, figures=figures)
+        if save is not None:
+            save(quest)
+
+    return each
