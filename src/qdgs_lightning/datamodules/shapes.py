@@ -1,0 +1,138 @@
+"""The shapes experiment: biased images first, and then what is to make up for the bias."""
+
+from typing import Literal, cast
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from qdgs_lightning.datamodules.synthetic import (
+    DataModuleError,
+    LatentBatch,
+    SyntheticDataModule,
+)
+from qdgs_lightning.datasets import ShapesDataset
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.sampling import Sampler, seeded_generator
+
+SecondPhase = Literal["real", "pool", "oracle"]
+
+ShapesItem = tuple[Tensor, int, int]
+ShapesBatch = tuple[Tensor, Tensor, Tensor]
+ShapesLoader = DataLoader[ShapesItem] | DataLoader[LatentBatch]
+
+
+class ShapesDataModule(SyntheticDataModule):
+    """Red and blue triangles and squares, in two phases of one fit.
+
+    For `real_epochs` epochs the training set is a fixed one of biased renders. What follows is said
+    by `second_phase`: ``real`` goes on with that set; ``pool`` draws `samples_per_epoch` synthetic
+    images per epoch, labelled by the guidance; ``oracle`` has as many unbiased renders, which
+    nobody has in practice and which shows what the training budget can give at best. Every arm
+    takes equally many steps.
+
+    Validation (500 images) and test set (5,000) are unbiased and the same for all seeds. The
+    validation set is for looking only: nothing is selected by it.
+
+    Batches are ``(images [n, 3, 128, 128] in [0, 1], shape [n], colour [n])``.
+
+    Args:
+        bias: Share of triangles that are red, and of squares that are blue, in the training set.
+        second_phase: What is learnt from after `real_epochs`.
+        real_epochs: Epochs of the first phase.
+        samples_per_epoch: Images per epoch, in both phases.
+        batch_size: Images per step and rank.
+        generator: Draws synthetic images, for ``pool`` only.
+        guidance: Judges them.
+        sampler: Chooses them; its bins are those of shape and of colour, in this order.
+        seed: Seed of the training sets and of everything drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        bias: float = 0.98,
+        second_phase: SecondPhase = "real",
+        real_epochs: int = 20,
+        samples_per_epoch: int = 1000,
+        batch_size: int = 16,
+        generator: Generator | None = None,
+        guidance: Guidance | None = None,
+        sampler: Sampler | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            generator=generator,
+            guidance=guidance,
+            sampler=sampler,
+            samples_per_epoch=samples_per_epoch,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        self.bias = bias
+        self.second_phase = second_phase
+        self.real_epochs = real_epochs
+        self._sets: dict[str, ShapesDataset] = {}
+
+    def setup(self, stage: str) -> None:
+        """Render nothing yet, but find out now what would fail after the first phase.
+
+        Raises:
+            DataModuleError: Synthetic images are asked for without the parts to make them, or the
+                trainer would not change the data between epochs.
+        """
+        if stage != "fit":
+            return
+        self.check_reload()
+        if self.second_phase == "pool":
+            self.prepare_synthesis()
+            if self.sampler is None or len(self.sampler.joint.bins) != 2:
+                raise DataModuleError(
+                    "The second phase 'pool' needs `data.init_args.sampler` with two bins, of "
+                    "shape and of colour, in this order."
+                )
+
+    def train_dataloader(self) -> ShapesLoader:
+        """Load what the trainer's epoch is to learn from."""
+        assert self.trainer is not None
+        epoch = self.trainer.current_epoch
+        if epoch < self.real_epochs or self.second_phase == "real":
+            return self._renders("biased", shuffle_epoch=epoch)
+        if self.second_phase == "oracle":
+            return self._renders("unbiased", shuffle_epoch=epoch)
+        return self.synthetic_dataloader()
+
+    def val_dataloader(self) -> DataLoader[ShapesItem]:
+        """Load 500 unbiased images."""
+        return self._renders("val")
+
+    def test_dataloader(self) -> DataLoader[ShapesItem]:
+        """Load 5,000 unbiased images."""
+        return self._renders("test")
+
+    def on_after_batch_transfer(self, batch: object, dataloader_idx: int) -> object:
+        """Draw synthetic images, and bring rendered ones from bytes to [0, 1]."""
+        if isinstance(batch, LatentBatch):
+            return super().on_after_batch_transfer(batch, dataloader_idx)
+        images, shapes, colours = cast(ShapesBatch, batch)
+        return images.float() / 255, shapes, colours
+
+    def _renders(self, name: str, *, shuffle_epoch: int | None = None) -> DataLoader[ShapesItem]:
+        """Load one of the rendered sets, in an order of the epoch's own if there is an epoch."""
+        if name not in self._sets:
+            n, bias, seed = {
+                "biased": (self.samples_per_epoch, self.bias, 2 * self.seed),
+                "unbiased": (self.samples_per_epoch, 0.5, 2 * self.seed + 1),
+                # Beyond every seed of a training set.
+                "val": (500, 0.5, 2**40),
+                "test": (5000, 0.5, 2**40 + 1),
+            }[name]
+            self._sets[name] = ShapesDataset(n, bias=bias, seed=seed)
+        if shuffle_epoch is None:
+            return DataLoader(self._sets[name], batch_size=250)
+        return DataLoader(
+            self._sets[name],
+            batch_size=self.batch_size,
+            shuffle=True,
+            generator=seeded_generator(self.seed, 2, shuffle_epoch),
+        )

@@ -1,0 +1,211 @@
+"""Training on images that a generator draws while the classifier learns."""
+
+from typing import NamedTuple
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.sampling import Candidates, Pool, PoolReport, Sampler, seeded_generator
+from qdgs_lightning.search import Archive
+
+
+class DataModuleError(QDGSError):
+    """The data cannot be made with these settings, or with this trainer."""
+
+
+class LatentBatch(NamedTuple):
+    """What a loader of synthetic data yields, before the images are drawn.
+
+    Attributes:
+        latents: Shape ``[n, *latent_shape]``.
+        labels: Label along every binned measure, int64, shape ``[n, m]``.
+    """
+
+    latents: Tensor
+    labels: Tensor
+
+
+class PoolDataset(Dataset[LatentBatch]):
+    """The rows of a pool, one latent each."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def __getitem__(self, index: int) -> LatentBatch:
+        return LatentBatch(self.pool.latents[index], self.pool.labels[index])
+
+
+class SyntheticDataModule(LightningDataModule):
+    """A generator, its judge and a sampler, and every epoch a new pool drawn with them.
+
+    Loaders carry latents, which are small; the images are drawn on the device of each rank when
+    the batch has arrived there. The base class of one datamodule per domain, whose
+    ``train_dataloader`` calls `synthetic_dataloader` in the epochs that are to be synthetic.
+
+    Args:
+        generator: Draws the images.
+        guidance: Judges them, for their labels.
+        sampler: Chooses latents.
+        samples_per_epoch: Images per epoch, over all ranks.
+        batch_size: Images per step and rank.
+        seed: Seed of everything that is drawn.
+    """
+
+    def __init__(
+        self,
+        *,
+        generator: Generator | None,
+        guidance: Guidance | None,
+        sampler: Sampler | None,
+        samples_per_epoch: int,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.guidance = guidance
+        self.sampler = sampler
+        self.samples_per_epoch = samples_per_epoch
+        self.batch_size = batch_size
+        self.seed = seed
+        self._archive: Archive | None = None
+        self._candidates: Candidates | None = None
+
+    def set_archive(self, archive: Archive) -> None:
+        """Draw from this archive from the next epoch on.
+
+        Args:
+            archive: The elites, the same on every rank.
+        """
+        self._archive = archive
+        self._candidates = None
+
+    def check_reload(self) -> None:
+        """Make sure that the trainer asks for a new loader every epoch.
+
+        Raises:
+            DataModuleError: It would go on with the first one.
+        """
+        trainer = self.trainer
+        if trainer is not None and trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
+            raise DataModuleError(
+                "The training data changes between epochs, but the trainer keeps its loaders: set "
+                "`trainer.reload_dataloaders_every_n_epochs: 1`."
+            )
+
+    def prepare_synthesis(self) -> tuple[Generator, Guidance]:
+        """Load the generator and its judge and move them to this rank's device.
+
+        Returns:
+            Both, ready for use.
+
+        Raises:
+            DataModuleError: One of them is not set.
+        """
+        if self.generator is None or self.guidance is None:
+            raise DataModuleError(
+                "Synthetic images need a generator and guidance: set `data.init_args.generator` "
+                "and `data.init_args.guidance`."
+            )
+        self.generator.prepare()
+        self.guidance.prepare()
+        if self.trainer is not None:
+            device = self.trainer.strategy.root_device
+            self.generator.to(device)
+            self.guidance.to(device)
+        return self.generator, self.guidance
+
+    def candidates(self) -> Candidates:
+        """Evaluate what the sampler draws from, once per archive; collective over ranks.
+
+        Returns:
+            The latents that passed the sampler's tests, the same on every rank.
+
+        Raises:
+            DataModuleError: There is no sampler, generator or guidance.
+            SamplingError: Nothing passed, or there is no archive to draw from.
+        """
+        if self._candidates is None:
+            if self.sampler is None:
+                raise DataModuleError(
+                    "Synthetic images need a sampler: set `data.init_args.sampler`."
+                )
+            self._candidates = self.sampler.candidates(
+                *self.prepare_synthesis(),
+                random=seeded_generator(self.seed, 0),
+                archive=self._archive,
+            )
+        return self._candidates
+
+    def pool(self, epoch: int, *, rank: int = 0, world: int = 1) -> Pool:
+        """Draw one rank's pool for one epoch; equal arguments give the same pool.
+
+        Args:
+            epoch: Index of the epoch.
+            rank: Index of this process.
+            world: Number of processes; their pools have no latent in common.
+
+        Returns:
+            ``samples_per_epoch / world`` latents, rounded up.
+        """
+        candidates = self.candidates()
+        assert self.sampler is not None
+        return self.sampler.draw(
+            candidates,
+            -(-self.samples_per_epoch // world),
+            random=seeded_generator(self.seed, 1, rank, epoch),
+            rank=rank,
+            world=world,
+        )
+
+    def synthetic_dataloader(self) -> DataLoader[LatentBatch]:
+        """Load a new pool for the trainer's epoch, and report it when its candidates are new."""
+        assert self.trainer is not None
+        is_new = self._candidates is None
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        pool = self.pool(self.trainer.current_epoch, rank=rank, world=world)
+        if is_new:
+            self._report(pool.report)
+        dataset = PoolDataset(pool)
+        # Each rank drew its own pool; told so, Lightning does not divide it once more.
+        order: DistributedSampler[LatentBatch] = DistributedSampler(
+            dataset, num_replicas=1, rank=0, shuffle=False
+        )
+        return DataLoader(dataset, batch_size=self.batch_size, sampler=order)
+
+    def on_after_batch_transfer(self, batch: object, dataloader_idx: int) -> object:
+        """Draw the images of a synthetic batch; others pass.
+
+        Args:
+            batch: A `LatentBatch`, or whatever another loader yields.
+            dataloader_idx: Not looked at.
+
+        Returns:
+            ``(images [n, 3, S, S] in [0, 1], labels [n], ...)``, one vector of labels per binned
+            measure.
+        """
+        if not isinstance(batch, LatentBatch):
+            return batch
+        assert self.generator is not None
+        with torch.no_grad():
+            images = self.generator(batch.latents)
+        return images, *batch.labels.unbind(1)
+
+    def _report(self, report: PoolReport) -> None:
+        """Tell people and loggers where the images come from."""
+        assert self.trainer is not None
+        rank_zero_info(str(report))
+        if report.empty_bins:
+            rank_zero_warn(f"Nothing to draw for {', '.join(report.empty_bins)}.")
+        for logger in self.trainer.loggers:
+            logger.log_metrics(report.metrics(), step=self.trainer.global_step)

@@ -1,0 +1,5 @@
+"""Models: plain modules, images in and numbers out."""
+
+from qdgs_lightning.models.shape_classifier import ShapeClassifier
+
+__all__ = ["ShapeClassifier"]

@@ -1,0 +1,34 @@
+"""The small shape classifier."""
+
+import pytest
+import torch
+
+from qdgs_lightning.models import ShapeClassifier
+
+
+def test_has_the_published_convolutions() -> None:
+    model = ShapeClassifier()
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [(m.kernel_size, m.out_channels) for m in convolutions] == [
+        ((3, 3), 16),
+        ((3, 3), 32),
+        ((3, 3), 64),
+    ]
+    assert sum(isinstance(m, torch.nn.Linear) for m in model.modules()) == 2
+
+
+def test_normalises_its_own_input_and_treats_rows_alone() -> None:
+    model = ShapeClassifier(num_classes=3, image_size=32)
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = model(images)
+    assert logits.shape == (4, 3)
+    torch.testing.assert_close(model(images[2:3]), logits[2:3])
+    # Grey is the middle of the range, and of what the layers see.
+    torch.testing.assert_close(
+        model(torch.full((1, 3, 32, 32), 0.5)), model.layers(torch.zeros(1, 3, 32, 32))
+    )
+
+
+def test_other_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        ShapeClassifier(image_size=100)
