@@ -1,0 +1,235 @@
+"""A search holds what pyribs says it should, and continues bit for bit."""
+
+import io
+import multiprocessing
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from ribs.archives import GridArchive
+from torch import Tensor
+
+from qdgs_lightning.guidance import Evaluation
+from qdgs_lightning.search import (
+    ArchiveError,
+    EvaluationError,
+    QDSearch,
+    SearchConfig,
+    SearchError,
+)
+from qdgs_lightning.search.config import Algorithm
+from tests.toys import BrokenGenerator, ToyGenerator, ToyGuidance
+
+CONFIGS = {
+    algorithm: SearchConfig(
+        grid=(12, 10), algorithm=algorithm, emitters=3, batch_size=7, calibration=40, seed=1
+    )
+    for algorithm in get_args(Algorithm)
+} | {"published": SearchConfig.published(grid=(12, 10))}
+every_algorithm = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+class RecordingGuidance(ToyGuidance):
+    """Keeps everything that was judged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Tensor, Evaluation]] = []
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Judge, and take a note."""
+        evaluation = super().forward(images, latents)
+        self.seen.append((latents.detach(), Evaluation(*(part.detach() for part in evaluation))))
+        return evaluation
+
+
+class FlatGuidance(ToyGuidance):
+    """Finds every image equally good."""
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Judge by the measures alone."""
+        objective, measures = super().forward(images, latents)
+        return Evaluation(0 * objective + 50, measures)
+
+
+def begin(config: SearchConfig, iterations: int = 0) -> QDSearch:
+    search = QDSearch(ToyGenerator((2, 3)), ToyGuidance(), config)
+    if iterations:
+        search.run(config.calibration + iterations * config.iteration_size)
+    return search
+
+
+def bits(search: QDSearch, folder: Path) -> bytes:
+    """All that a search knows: elites, metadata and state, as they are saved."""
+    search.save(folder / "bits.safetensors")
+    return (folder / "bits.safetensors").read_bytes()
+
+
+@every_algorithm
+def test_elites_are_those_pyribs_keeps_of_all_that_was_evaluated(config: SearchConfig) -> None:
+    guidance = RecordingGuidance()
+    search = QDSearch(ToyGenerator((2, 3)), guidance, config)
+    spent = search.run(config.calibration + 15 * config.iteration_size)
+    archive = search.archive
+    latents = torch.cat([latents for latents, _ in guidance.seen])
+    objective = torch.cat([evaluation.objective for _, evaluation in guidance.seen])
+    measures = torch.cat([evaluation.measures for _, evaluation in guidance.seen])
+    assert spent == search.evaluations == archive.metadata.evaluations == len(latents)
+    oracle = GridArchive(
+        solution_dim=6, dims=config.grid, ranges=archive.metadata.ranges, dtype=np.float32
+    )
+    oracle.add(latents.flatten(1), objective, measures)
+    held = oracle.data()
+    ours, theirs = np.argsort(archive.cell.numpy()), np.argsort(held["index"])
+    np.testing.assert_array_equal(archive.cell.numpy()[ours], held["index"][theirs])
+    np.testing.assert_array_equal(archive.objective.numpy()[ours], held["objective"][theirs])
+    np.testing.assert_array_equal(archive.measures.numpy()[ours], held["measures"][theirs])
+    solutions = archive.latents.flatten(1).numpy()[ours]
+    np.testing.assert_array_equal(solutions, held["solution"][theirs])
+    assert search.stats == archive.stats
+    assert archive.stats.num_elites == oracle.stats.num_elites
+
+
+@every_algorithm
+def test_a_restored_search_continues_bit_for_bit(config: SearchConfig, tmp_path: Path) -> None:
+    whole = begin(config, iterations=24)
+    first = begin(config, iterations=11)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    by_state, by_file = begin(config), begin(config)
+    by_state.load_state_dict(torch.load(file, weights_only=True))
+    first.save(tmp_path / "a.safetensors")
+    by_file.load(tmp_path / "a.safetensors")
+    expected = bits(whole, tmp_path)
+    for search in (first, by_state, by_file):
+        assert search.run(13 * config.iteration_size) == 13 * config.iteration_size
+        assert bits(search, tmp_path) == expected
+    other = begin(SearchConfig(**(vars(config) | {"seed": 9})), iterations=24)
+    assert not torch.equal(other.archive.latents, whole.archive.latents)
+
+
+def test_a_search_that_has_not_begun_has_a_state_too() -> None:
+    config = CONFIGS["map_elites"]
+    search = begin(config)
+    search.load_state_dict(begin(config).state_dict())
+    search.run(400)
+    whole = begin(config)
+    whole.run(400)
+    assert torch.equal(search.archive.latents, whole.archive.latents)
+    with pytest.raises(SearchError, match="call run first"):
+        _ = begin(config).archive
+
+
+def test_archives_and_states_are_left_alone_by_further_search(tmp_path: Path) -> None:
+    search = begin(CONFIGS["map_elites"], iterations=5)
+    archive, state = search.archive, search.state_dict()
+    latents, copy = archive.latents.clone(), begin(search.config)
+    before = bits(search, tmp_path)
+    search.run(700)
+    assert torch.equal(archive.latents, latents)
+    copy.load_state_dict(state)
+    copy.run(0)
+    assert bits(copy, tmp_path) == before
+
+
+def test_state_grows_with_the_elites_and_not_with_the_grid() -> None:
+    def numbers(tree: object) -> int:
+        if isinstance(tree, Tensor):
+            assert tree.untyped_storage().nbytes() == tree.nbytes
+            return tree.numel()
+        items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else []
+        return sum(numbers(item) for item in items)
+
+    config = SearchConfig(grid=(1000, 1000), algorithm="map_elites", calibration=50)
+    search = begin(config, iterations=1)
+    per_elite = 6 + 2 + 3  # latent, measures; objective, threshold, cell
+    # What remains are the bounds of the grid's cells and the emitters' few numbers.
+    assert numbers(search.state_dict()) < per_elite * len(search.archive) + 2 * 1001 + 200
+
+
+def test_budgets_are_kept_and_add_up() -> None:
+    config = CONFIGS["random"]
+    search, calls = begin(config), []
+    assert search.minimum == 40
+    assert search.run(100, on_iteration=lambda search: calls.append(search.evaluations)) == 82
+    assert calls == [40, 61, 82]
+    assert search.run(0) == 0
+    assert search.run(21) == 21
+    assert search.evaluations == 103
+    for budget in (-1, 1, 20):
+        with pytest.raises(SearchError, match=f"budget of {budget} evaluations .* takes 21"):
+            search.run(budget)
+    with pytest.raises(SearchError, match="takes 40"):
+        begin(config).run(39)
+
+
+def test_grid_and_measures_must_agree() -> None:
+    with pytest.raises(SearchError, match=r"for 2 measures, but the guidance measures 3"):
+        QDSearch(ToyGenerator(), ToyGuidance(3), SearchConfig(grid=(5, 5)))
+
+
+def test_nan_ends_a_search_by_naming_the_generator() -> None:
+    with pytest.raises(EvaluationError, match="BrokenGenerator"):
+        QDSearch(BrokenGenerator(), ToyGuidance(), CONFIGS["random"]).run(40)
+
+
+def test_a_threshold_that_nothing_reaches_is_named() -> None:
+    config = SearchConfig(grid=(5, 5), algorithm="cma_mae", threshold_min=1000.0, calibration=20)
+    with (
+        pytest.warns(UserWarning, match="threshold_min"),
+        pytest.raises(SearchError, match=r"reached search.threshold_min \(1000.0\)"),
+    ):
+        QDSearch(ToyGenerator(), FlatGuidance(), config).run(5000)
+
+
+def test_only_the_same_search_is_continued(tmp_path: Path) -> None:
+    config, path = CONFIGS["map_elites"], tmp_path / "a.safetensors"
+    begin(config, iterations=2).save(path)
+    before = path.read_bytes()
+    shape = (2, 3)
+    same, other = ToyGenerator(shape), ToyGenerator(shape, seed=1)
+    grid = SearchConfig(**(vars(config) | {"grid": (12, 11)}))
+    for search, complaint in (
+        (QDSearch(other, ToyGuidance(), config), "begun with the generator ToyGenerator-"),
+        (QDSearch(same, ToyGuidance(prompt="other"), config), "begun with the guidance .*a toy"),
+        (QDSearch(same, ToyGuidance(), grid), r"begun with search.grid=\[12, 10\], not \[12, 11\]"),
+    ):
+        with pytest.raises(SearchError, match=f"{complaint}.*a.safetensors"):
+            search.load(path)
+    path.write_bytes(before[:-5])
+    with pytest.raises(ArchiveError, match="not a whole archive file"):
+        begin(config).load(path)
+
+
+def _search_on_a_rank(rank: int, folder: str, world_size: int) -> None:
+    """Run a search as one of several processes, and save what this one holds."""
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size
+    )
+    config = SearchConfig(
+        grid=(12, 10), emitters=3, batch_size=30, evaluation_batch_size=8, calibration=100
+    )
+    begin(config, iterations=6).save(f"{folder}/rank{rank}.safetensors")
+    dist.destroy_process_group()
+
+
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    _search_on_a_rank(0, str(alone), 1)
+    context = multiprocessing.get_context("spawn")
+    ranks = [
+        context.Process(target=_search_on_a_rank, args=(rank, str(tmp_path), 2))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    expected = (alone / "rank0.safetensors").read_bytes()
+    for rank in range(2):
+        assert (tmp_path / f"rank{rank}.safetensors").read_bytes() == expected
