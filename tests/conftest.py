@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from qdgs_lightning.loggers import finish_wandb
+
 
 @pytest.fixture(autouse=True)
 def _wandb_without_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
@@ -15,7 +17,4 @@ def _wandb_without_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     yield
-    import sys
-
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish()
+    finish_wandb()

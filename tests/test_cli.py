@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch.loggers import WandbLogger
 
 from qdgs_lightning import __version__
 from qdgs_lightning.cli import main
+from qdgs_lightning.trainer_cli import TrainerCLI
 
 CONFIG = """
 seed_everything: 3
@@ -75,7 +77,7 @@ def test_help_lists_every_command_at_once() -> None:
     program = "import sys; from qdgs_lightning.cli import main; main(); print(len(sys.modules))"
     words = [sys.executable, "-c", program + "; assert 'torch' not in sys.modules", "--help"]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    for command in ("fit", "validate", "test", "predict", "search", "shapes-table"):
+    for command in ("fit", "validate", "test", "predict", "search", "shapes-demo", "shapes-table"):
         assert f"\n  {command} " in told
 
 
@@ -110,7 +112,10 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
     ("words", "told"),
     [
         (["fti"], "there is no command 'fti' (did you mean 'fit'?)"),
-        (["--config", "x.yaml"], "it has fit, validate, test, predict, search, shapes-table"),
+        (
+            ["--config", "x.yaml"],
+            "(it has fit, validate, test, predict, search, ",
+        ),
         (["fit", "--confg", "x.yaml"], "did you mean '--config'?"),
         (["fit", "--trainer.max_epoch=1"], "did you mean '--trainer.max_epochs'?"),
         (["fit", "--config", "none.yaml"], "File does not exist"),
@@ -178,6 +183,14 @@ def test_a_saved_config_runs_again() -> None:
     assert metrics[0] == metrics[1]
 
 
+def test_the_config_of_a_fit_also_tests(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["fit", "--config", written(CONFIG)])
+    told = capsys.readouterr().out
+    assert f"Run folder: {runs()[0]}\n" in told
+    main(told.partition("Test it: qdgs ")[2].split())
+    assert metric(runs()[1], "test/lr") == pytest.approx(0.05)
+
+
 def test_print_config_is_a_config_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--config", written(CONFIG), "--print_config"])
@@ -227,18 +240,14 @@ def test_wandb_is_offline_without_key_and_holds_the_nested_config(
 ) -> None:
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "staging"))
     monkeypatch.setenv("WANDB_MODE", "")  # so that monkeypatch undoes what the command sets
-    main(["fit", "--config", written(CONFIG + WANDB)])
-    import wandb
-
-    assert wandb.run is not None
-    assert wandb.run.offline
-    held = dict(wandb.run.config)
-    wandb.finish()
+    logger = TrainerCLI(["fit", "--config", written(CONFIG + WANDB)]).trainer.loggers[1]
+    assert isinstance(logger, WandbLogger)
+    (offline,) = Path("runs/wandb").glob("offline-run-*")
+    held = dict(logger.experiment.config)
     assert held["model"]["init_args"] == {"lr": 0.05, "width": 2}
     assert held["data"]["class_path"] == "tests.boring.BoringData"
     assert held["trainer"]["max_epochs"] == 1
     assert not {"lr", "width", "size", "_instantiator", "_class_path"} & set(held)
-    (offline,) = Path("runs/wandb").glob("offline-run-*")
     assert list(offline.glob("run-*.wandb"))
     config = (runs()[0] / "config.yaml").read_bytes()
     staged = [path for path in (tmp_path / "staging").rglob("*") if path.is_file()]

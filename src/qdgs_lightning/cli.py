@@ -19,7 +19,8 @@ TRAINER_COMMANDS = {
 # `qdgs a-b` calls the function a_b of commands/a_b.py, and its signature makes the options.
 PLAIN_COMMANDS = {
     "search": "grow or continue an archive of elites",
-    "shapes-table": "compare biases and samplers on the shapes; resumable",
+    "shapes-demo": "train and test on the shapes with three samplers, and compare them",
+    "shapes-table": "compare biases and samplers on the shapes over many seeds; resumable",
 }
 # jsonargparse finds short class names in YAML among the classes that are imported.
 ROOMS = ("generators", "guidance", "search", "sampling", "datamodules", "tasks", "callbacks")

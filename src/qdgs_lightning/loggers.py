@@ -2,6 +2,7 @@
 
 import netrc
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -98,6 +99,12 @@ def keep_wandb_offline_without_key() -> None:
     known = ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
     if not any(os.environ.get(name) for name in known) and not _key_in_netrc():
         os.environ["WANDB_MODE"] = "offline"
+
+
+def finish_wandb() -> None:
+    """End the W&B run of this process, if any, lest the next logger write into it."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish()
 
 
 def _key_in_netrc() -> bool:

@@ -8,12 +8,23 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import (
+    ArgsType,
+    LightningArgumentParser,
+    LightningCLI,
+    SaveConfigCallback,
+)
 from lightning.pytorch.loggers import WandbLogger
 
 from qdgs_lightning import __version__
 from qdgs_lightning.errors import ConfigError
-from qdgs_lightning.loggers import keep_wandb_offline_without_key, log_file, run_folder
+from qdgs_lightning.loggers import (
+    finish_wandb,
+    keep_wandb_offline_without_key,
+    log_file,
+    run_folder,
+)
 from qdgs_lightning.parsing import Parser
 
 _NAMED_CHECKPOINTS = ("best", "last", "hpc")
@@ -62,6 +73,7 @@ class TrainerCLI(LightningCLI):
             auto_configure_optimizers=False,
             args=None if args is None else list(args),
         )
+        finish_wandb()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Head saved configurations with our version as well."""
@@ -70,9 +82,23 @@ class TrainerCLI(LightningCLI):
         assert isinstance(parser, Parser)
         return parser
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse without Lightning's warning of callers like `shapes_demo`, which are no mistake."""
+        assert args is None or isinstance(args, list)  # __init__ hands nothing else on
+        self.config = parser.parse_args(args)
+
     def before_instantiate_classes(self) -> None:
         """Settle how W&B runs before a logger is made."""
         keep_wandb_offline_without_key()
+
+    def after_fit(self) -> None:
+        """Say where everything lies, and what to type next."""
+        folder, checkpoint = run_folder(self.trainer), newest_checkpoint(self.trainer)
+        if self.trainer.is_global_zero and checkpoint:
+            print(
+                f"Run folder: {folder}\nTest it: qdgs test --config {folder / 'config.yaml'} "
+                f"--ckpt_path {checkpoint}"
+            )
 
     def _parse_ckpt_path(self) -> None:
         """Let a checkpoint bring weights only: what to build is the configuration's to say.
@@ -96,6 +122,22 @@ class TrainerCLI(LightningCLI):
             raise ConfigError(
                 f"'{path}' holds no state_dict: give a .ckpt file that qdgs fit wrote."
             )
+
+
+def newest_checkpoint(trainer: Trainer) -> Path | None:
+    """Find what a fit has saved: its last state if that was kept, else its best.
+
+    Args:
+        trainer: A trainer after ``fit``.
+
+    Returns:
+        The checkpoint file, or None if nothing was saved.
+    """
+    callback = trainer.checkpoint_callback
+    if not isinstance(callback, ModelCheckpoint):
+        return None
+    path = callback.last_model_path or callback.best_model_path
+    return Path(os.path.relpath(path)) if path else None
 
 
 def _unused(path: Path) -> Path:

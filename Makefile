@@ -1,0 +1,35 @@
+# `make help` says what there is. PYTHON chooses the interpreter (3.11 or later), VENV the place,
+# CONSTRAINTS the versions: constraints.txt (tested together) or constraints-lowest.txt.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(basename $(CONSTRAINTS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test weights
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv and install the package and its tools into it, once
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make setup PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+demo: setup ## Train and test on the shapes without, with random and with quality-diversity samples
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/qdgs shapes-demo
+
+test: setup ## Check style and types, and run the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest
+
+weights: setup ## Remake the shipped weights (an hour and more) and check them
+	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
+	$(BIN)/qdgs fit --config configs/shapes_generator.yaml
+	$(BIN)/pytest tests/weights

@@ -1,0 +1,55 @@
+"""The demo runs real configurations, and its table says what the runs' logs say."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from qdgs_lightning.cli import main
+
+CONFIG = """
+model:
+  class_path: tests.boring.BoringTask
+  init_args: {lr: LEARNING_RATE}
+data: tests.boring.BoringData
+trainer:
+  max_epochs: 2
+  accelerator: cpu
+  enable_progress_bar: false
+  logger:
+  - class_path: CSVLogger
+    init_args: {save_dir: runs, name: shapes_ARM}
+"""
+LEARNING_RATES = {"none": "0.25", "qd": "0.5"}
+
+
+@pytest.fixture(autouse=True)
+def _two_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    for arm, rate in LEARNING_RATES.items():
+        text = CONFIG.replace("LEARNING_RATE", rate).replace("ARM", arm)
+        Path(f"configs/shapes_{arm}.yaml").write_text(text)
+
+
+def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["shapes-demo", "--arms", "[none,qd]"])
+    told = capsys.readouterr().out
+    rows = {}
+    for arm in LEARNING_RATES:
+        with Path(f"runs/shapes_{arm}/version_1/metrics.csv").open() as file:
+            (rows[arm],) = csv.DictReader(file)
+        assert f"$ qdgs fit --config configs/shapes_{arm}.yaml\n" in told
+        assert f"lie in runs/shapes_{arm}/version_0\n" in told
+    (loss,) = (line for line in told.splitlines() if line.split()[1:2] == ["loss"])
+    shown = [float(cell) for cell in loss.replace("│", " ").split()[1:]]
+    expected = [100 * float(row["test/loss"]) for row in rows.values()]
+    assert shown == pytest.approx(expected, abs=0.05)
+    assert shown[0] != shown[1]
+    assert Image.open("runs/shapes_demo.png").width >= 640
+
+
+def test_a_missing_config_is_told() -> None:
+    with pytest.raises(SystemExit, match=r"shapes_random\.yaml"):
+        main(["shapes-demo", "--arms", "[random]"])
