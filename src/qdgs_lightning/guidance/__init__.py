@@ -1,5 +1,6 @@
 """Guidance: image in, objective and measures out."""
 
 from qdgs_lightning.guidance.base import Evaluation, Guidance
+from qdgs_lightning.guidance.prompts import PromptGuidance, PromptPair
 
-__all__ = ["Evaluation", "Guidance"]
+__all__ = ["Evaluation", "Guidance", "PromptGuidance", "PromptPair"]

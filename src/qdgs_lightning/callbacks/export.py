@@ -1,0 +1,53 @@
+"""Writing a trained generator or judge to the small file that the rest of the package loads."""
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from qdgs_lightning.errors import QDGSError
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A task whose result is one file of weights."""
+
+    def export(self, path: Path) -> None:
+        """Write the weights."""
+
+
+class ExportWeights(L.Callback):
+    """Writes the weights when training ends, into the run folder and wherever else is asked.
+
+    List it after a weight-averaging callback, so that the averaged weights are written.
+
+    Args:
+        name: File name, without its ending, inside the run folder.
+        output: A second place for the file, such as the package's own weights.
+
+    Raises:
+        QDGSError: The task has nothing to export.
+    """
+
+    def __init__(self, name: str, output: Path | None = None) -> None:
+        self.name = name
+        self.output = output
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse tasks without an export before any time is spent."""
+        if not isinstance(pl_module, Exportable):
+            raise QDGSError(
+                f"{type(pl_module).__name__} has no weights to export: remove ExportWeights from "
+                "the callbacks."
+            )
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the files, once for all ranks."""
+        if not trainer.is_global_zero or not isinstance(pl_module, Exportable):
+            return
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        paths = [folder / f"{self.name}.safetensors", *([self.output] if self.output else [])]
+        for path in paths:
+            pl_module.export(path)
+            rank_zero_info(f"Weights written to {path}")

@@ -1,0 +1,6 @@
+"""Datasets: files and renderers in, tensors out."""
+
+from qdgs_lightning.datasets.rendering import COLOURS, GROUPS, SHAPES
+from qdgs_lightning.datasets.shapes import ShapesDataset
+
+__all__ = ["COLOURS", "GROUPS", "SHAPES", "ShapesDataset"]

@@ -1,0 +1,190 @@
+"""A generator that draws images as functions of the plane, crisp at any resolution.
+
+A small network writes, from a code, the weights of another one, which maps each pixel's position
+to how much of a figure covers it (implicit neural representations; Skorokhodov et al., CVPR 2021).
+Its first layer is a set of half-planes, so straight edges and sharp corners cost nothing, where
+convolutions need many channels and long training. The codes are those of an autoencoder, and a
+rectified flow (Liu et al., ICLR 2023) carries the normal prior to them.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qdgs_lightning.generators.base import Generator
+from qdgs_lightning.weights.files import load_weights, read_config, save_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitArchitecture:
+    """Sizes of an `ImplicitGenerator`.
+
+    Attributes:
+        code_size: Coordinates of a latent, and of a code.
+        half_planes: Units of the first layer over the plane.
+        hidden: Units of the second layer over the plane.
+        width: Units of the layers that write the others' weights, and of the flow's.
+        flow_steps: Midpoint steps from prior to code.
+        image_size: Side of the images in pixels.
+    """
+
+    code_size: int = 12
+    half_planes: int = 16
+    hidden: int = 8
+    width: int = 256
+    flow_steps: int = 6
+    image_size: int = 128
+
+
+class ImplicitDecoder(nn.Module):
+    """Code to image: one figure in one colour on white."""
+
+    axis: Tensor
+
+    def __init__(self, architecture: ImplicitArchitecture) -> None:
+        super().__init__()
+        width, planes, hidden = (
+            architecture.width,
+            architecture.half_planes,
+            architecture.hidden,
+        )
+        self.trunk = nn.Sequential(
+            nn.Linear(architecture.code_size, width),
+            nn.LayerNorm(width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+            nn.ReLU(),
+        )
+        self.sizes = [planes, planes, planes, planes * hidden, hidden, hidden, 1]
+        self.weights = nn.Linear(width, sum(self.sizes))
+        self.colour = nn.Linear(width, 3)
+        size = architecture.image_size
+        # Spanning eight units makes edges of a pixel's width reachable for small weights.
+        axis = 8 * (torch.arange(size) + 0.5) / size - 4
+        self.register_buffer("axis", axis, persistent=False)
+
+    def forward(
+        self, codes: Tensor, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Tensor:
+        """Draw the pixels of some rows and columns.
+
+        Args:
+            codes: Shape ``[n, code_size]``.
+            rows: Which rows; training looks at every other one to save time.
+            columns: Which columns.
+
+        Returns:
+            RGB in [0, 1], shape ``[n, 3, rows, columns]``.
+        """
+        features = self.trunk(codes)
+        slope_x, slope_y, offset, mixing, bias, readout, threshold = self.weights(features).split(
+            self.sizes, dim=1
+        )
+        planes, hidden = offset.shape[1], bias.shape[1]
+        along_x = slope_x.unsqueeze(2) * self.axis[columns] + offset.unsqueeze(2)
+        along_y = slope_y.unsqueeze(2) * self.axis[rows]
+        plane = F.relu(along_y.unsqueeze(3) + along_x.unsqueeze(2)).flatten(2)
+        mixing = mixing.view(-1, hidden, planes) * (2 / planes**0.5)
+        mixed = F.relu(torch.baddbmm(bias.unsqueeze(2), mixing, plane))
+        logit = torch.baddbmm(threshold.unsqueeze(2), 2 * readout.unsqueeze(1), mixed)
+        coverage = torch.sigmoid(logit).view(-1, 1, along_y.shape[2], along_x.shape[2])
+        colour = torch.sigmoid(self.colour(features))[:, :, None, None]
+        return 1 + coverage * (colour - 1)
+
+
+class LatentFlow(nn.Module):
+    """The velocity field of a rectified flow from normal latents to codes."""
+
+    def __init__(self, code_size: int, width: int) -> None:
+        super().__init__()
+        self.velocity = nn.Sequential(
+            nn.Linear(code_size + 3, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, code_size),
+        )
+
+    def forward(self, points: Tensor, time: Tensor) -> Tensor:
+        """Return velocities at points ``[n, code_size]`` and times ``[n, 1]`` in [0, 1]."""
+        phase = torch.pi * time
+        return torch.as_tensor(
+            self.velocity(torch.cat([points, time, phase.sin(), phase.cos()], dim=1))
+        )
+
+    def matching_loss(self, codes: Tensor, generator: torch.Generator) -> Tensor:
+        """Mean squared error of the velocity on straight paths from the prior to codes.
+
+        Args:
+            codes: Targets, shape ``[n, code_size]``.
+            generator: Source of starts and times, on the device of the codes.
+        """
+        device = codes.device
+        starts = torch.randn(codes.shape, generator=generator, device=device)
+        time = torch.rand(len(codes), 1, generator=generator, device=device)
+        return F.mse_loss(self(torch.lerp(starts, codes, time), time), codes - starts)
+
+    def transport(self, latents: Tensor, steps: int) -> Tensor:
+        """Carry latents ``[n, code_size]`` to codes by the midpoint rule."""
+        points = latents
+        for step in range(steps):
+            time = torch.full_like(points[:, :1], step / steps)
+            middle = points + self(points, time) / (2 * steps)
+            points = points + self(middle, time + 1 / (2 * steps)) / steps
+        return points
+
+
+class ImplicitGenerator(Generator):
+    """Flow and decoder together: normal latents in, images out.
+
+    Args:
+        weights: A shipped name or a path from ``qdgs fit --config configs/shapes_generator.yaml``;
+            the file says how large the networks are. ``None`` for random weights.
+        architecture: Sizes when there are no weights to say them.
+
+    Raises:
+        WeightsError: From the constructor or `prepare`: no such weights, or damaged ones.
+    """
+
+    def __init__(
+        self,
+        weights: str | None = "shapes_generator_090",
+        architecture: ImplicitArchitecture | None = None,
+    ) -> None:
+        super().__init__()
+        if weights is not None:
+            architecture = ImplicitArchitecture(**read_config(weights))
+        self.architecture = architecture or ImplicitArchitecture()
+        self.weights = weights
+        self.latent_shape = (self.architecture.code_size,)
+        self.image_size = self.architecture.image_size
+        self.decoder = ImplicitDecoder(self.architecture)
+        self.flow = LatentFlow(self.architecture.code_size, self.architecture.width)
+        self._loaded = weights is None
+
+    def prepare(self) -> None:
+        """Load the weights, once."""
+        if not self._loaded and self.weights is not None:
+            load_weights(self, self.weights)
+            self._loaded = True
+        super().prepare()
+
+    def save(self, path: Path) -> None:
+        """Write weights and sizes to a ``.safetensors`` file."""
+        save_weights(self, path, asdict(self.architecture))
+
+    def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw standard normal latents; see `Generator.sample_latents`."""
+        return torch.randn(n, *self.latent_shape, generator=generator)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Draw images; see `Generator.forward`."""
+        return torch.as_tensor(
+            self.decoder(self.flow.transport(latents, self.architecture.flow_steps))
+        )

@@ -1,0 +1,120 @@
+"""CLIP models through open_clip: any of its names, or the small one that the package ships."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.weights import packaged_weights, resolve_weights
+
+SHAPES_CLIP = "shapes_clip"
+"""Name of the small CLIP: an open_clip configuration and the weights trained for it."""
+
+Tokenizer = Callable[[list[str]], Tensor]
+
+
+class OpenCLIP(Protocol):
+    """What this package uses of open_clip's models."""
+
+    logit_scale: Tensor
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Map normalised images ``[n, 3, S, S]`` to embeddings ``[n, d]``."""
+
+    def encode_text(self, text: Tensor) -> Tensor:
+        """Map tokens ``[n, length]`` to embeddings ``[n, d]``."""
+
+
+class CLIPError(QDGSError):
+    """A CLIP model that does not exist, or whose weights cannot be had."""
+
+
+def create_clip(model: str, pretrained: str | None) -> nn.Module:
+    """Build a CLIP and load its weights.
+
+    Args:
+        model: A name that open_clip knows, or ``"shapes_clip"``.
+        pretrained: A tag of open_clip for that model, the path of a local file, the name of
+            weights that the package ships, or ``None`` for random weights.
+
+    Returns:
+        The model in evaluation mode, float32, on the CPU.
+
+    Raises:
+        CLIPError: The model or tag is unknown, or a hub cannot be reached; then the sentence
+            names the file to bring.
+    """
+    _register()
+    if model not in open_clip.list_models():
+        raise CLIPError(
+            f"open_clip knows no model '{model}': choose '{SHAPES_CLIP}' or a name from "
+            "open_clip.list_models()."
+        )
+    source = pretrained
+    if pretrained in packaged_weights():
+        source = str(resolve_weights(pretrained))
+    elif pretrained is not None and not Path(pretrained).is_file():
+        _check_tag(model, pretrained)
+    try:
+        clip: nn.Module = open_clip.create_model(model, pretrained=source)
+    except Exception as error:  # hubs, HTTP libraries and loaders each raise their own types
+        raise CLIPError(_what_to_bring(model, pretrained, error)) from error
+    return clip.eval()
+
+
+def create_tokenizer(model: str) -> Tokenizer:
+    """Return open_clip's tokenizer for a model: sentences to token indices ``[n, length]``."""
+    _register()
+    tokenizer: Tokenizer = open_clip.get_tokenizer(model)
+    return tokenizer
+
+
+def image_statistics(clip: nn.Module) -> tuple[int, Tensor, Tensor]:
+    """Return the image side, and the mean and standard deviation ``[3, 1, 1]`` that a CLIP takes.
+
+    Args:
+        clip: A model of open_clip.
+    """
+    visual = clip.get_submodule("visual")
+    size = getattr(visual, "image_size", 224)
+    mean = getattr(visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN
+    std = getattr(visual, "image_std", None) or open_clip.OPENAI_DATASET_STD
+    return (
+        int(size[0] if isinstance(size, tuple | list) else size),
+        torch.tensor(mean)[:, None, None],
+        torch.tensor(std)[:, None, None],
+    )
+
+
+def _register() -> None:
+    """Tell open_clip of the configuration of the small CLIP."""
+    if SHAPES_CLIP not in open_clip.list_models():
+        open_clip.add_model_config(Path(str(files("qdgs_lightning.guidance") / "shapes_clip.json")))
+
+
+def _check_tag(model: str, pretrained: str) -> None:
+    """Refuse tags that open_clip does not list for the model."""
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if pretrained not in tags:
+        raise CLIPError(
+            f"'{pretrained}' is neither a file nor a tag of {model}: give the path of its weights, "
+            f"or one of {', '.join(tags) or 'no tags, since it has none'}."
+        )
+
+
+def _what_to_bring(model: str, pretrained: str | None, error: Exception) -> str:
+    """Name the file that would have been downloaded, and what to do with it."""
+    if pretrained is None or Path(pretrained).is_file():
+        return f"The weights {pretrained} do not fit {model} ({error}): give weights made for it."
+    entry = open_clip.get_pretrained_cfg(model, pretrained)
+    where = entry.get("hf_hub") or entry.get("url")
+    return (
+        f"The weights '{pretrained}' of {model} could not be downloaded ({type(error).__name__}): "
+        f"fetch them from {where} on another machine (open_clip_model.safetensors where it is a "
+        "Hugging Face repository) and set `pretrained` to the path of that file."
+    )

@@ -1,0 +1,218 @@
+"""Guidance by pairs of text prompts, scored by CLIP."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as V
+
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.guidance.base import Evaluation, Guidance
+from qdgs_lightning.guidance.clip import (
+    SHAPES_CLIP,
+    OpenCLIP,
+    create_clip,
+    create_tokenizer,
+    image_statistics,
+)
+
+
+class PromptError(QDGSError):
+    """Prompts that say nothing: empty ones, or a positive that equals its negative."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptPair:
+    """What images should resemble, and what they should not.
+
+    Attributes:
+        name: Short name of the axis, for figures and tables.
+        positive: Towards this the value falls.
+        negative: Towards this the value rises.
+
+    Raises:
+        PromptError: A prompt is empty, or both are the same.
+    """
+
+    name: str
+    positive: str
+    negative: str
+
+    def __post_init__(self) -> None:
+        if not self.positive.strip() or not self.negative.strip():
+            raise PromptError(f"A prompt of '{self.name}' is empty: give two sentences.")
+        if self.positive.strip() == self.negative.strip():
+            raise PromptError(
+                f"Both prompts of '{self.name}' are \"{self.positive}\": give two that differ."
+            )
+
+
+SHAPES_OBJECTIVE = PromptPair(
+    name="regular",
+    positive="A regular square or a triangle.",
+    negative="Splatters of colors.",
+)
+"""The published objective for shapes (Chang et al., AAAI-24)."""
+
+SHAPES_MEASURES = [
+    PromptPair(name="red to blue", positive="A red shape.", negative="A blue shape."),
+    PromptPair(
+        name="triangle to square",
+        positive="A triangle with 3 edges.",
+        negative="A square or diamond with 4 edges.",
+    ),
+]
+"""The published measures for shapes: colour, then shape."""
+
+
+def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Angle between unit vectors, in radians in [0, pi]; gradients stay finite between the ends.
+
+    Args:
+        a: Shape ``[..., d]``.
+        b: Shape broadcast with `a`.
+
+    Returns:
+        Angles of the broadcast shape without its last dimension.
+    """
+    # Twice the arcsine of half the chord, as published, but as an arctangent: the arcsine's slope
+    # is infinite where the vectors are opposite.
+    return 2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1))
+
+
+class PromptGuidance(Guidance):
+    """One objective and some measures from pairs of prompts (Chang et al., AAAI-24).
+
+    The value of a pair is the spherical distance of the image to the positive prompt minus that to
+    the negative one, in radians. Measures are such values; the objective is ``100 - 50 * value``,
+    so that an image that is equally far from both scores 100 and a better one more.
+
+    Args:
+        objective: What a good image is and is not.
+        measures: The axes to cover, each between two prompts.
+        model: A model name of open_clip, or ``"shapes_clip"``.
+        pretrained: One of its tags, the path of a weights file, or a shipped name.
+        cutouts: Besides the whole image, judge the mean over this many crops. They are drawn once,
+            so that an image always gets the same value.
+        seed: Of the crops.
+        norm_limit: Latents longer than this cost objective; ``None`` for no limit.
+        norm_weight: Cost per squared unit of excess length, as a value of the objective pair.
+
+    Raises:
+        CLIPError: From `prepare`: no such model or weights.
+        PromptError: There is no measure, or two have one name.
+
+    Example:
+        >>> guidance = PromptGuidance()  # the published prompts for shapes
+        >>> guidance.prepare()
+        >>> objective, measures = guidance(images, latents)  # [n], [n, 2]
+    """
+
+    prompts: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        objective: PromptPair = SHAPES_OBJECTIVE,
+        measures: list[PromptPair] = SHAPES_MEASURES,
+        model: str = SHAPES_CLIP,
+        pretrained: str | None = SHAPES_CLIP,
+        cutouts: int = 0,
+        seed: int = 0,
+        norm_limit: float | None = None,
+        norm_weight: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.objective = objective
+        self.pairs = list(measures)
+        self.measure_names = tuple(pair.name for pair in measures)
+        if not measures or len(set(self.measure_names)) < len(measures):
+            raise PromptError("Guidance needs at least one measure, and each its own name.")
+        self.model = model
+        self.pretrained = pretrained
+        self.cutouts = cutouts
+        self.seed = seed
+        self.norm_limit = norm_limit
+        self.norm_weight = norm_weight
+        self.clip: nn.Module | None = None
+
+    def prepare(self) -> None:
+        """Load CLIP and encode the prompts, once.
+
+        Raises:
+            CLIPError: There are no such model or weights.
+        """
+        if self.clip is not None:
+            return
+        self.clip = create_clip(self.model, self.pretrained)
+        self.image_size, mean, std = image_statistics(self.clip)
+        pairs = [self.objective, *self.pairs]
+        sentences = [text for pair in pairs for text in (pair.positive, pair.negative)]
+        with torch.no_grad():
+            tokens = create_tokenizer(self.model)(sentences)
+            prompts = F.normalize(cast(OpenCLIP, self.clip).encode_text(tokens).float(), dim=-1)
+        self.register_buffer("prompts", prompts, persistent=False)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.corners = torch.rand(
+            self.cutouts, 3, generator=torch.Generator().manual_seed(self.seed)
+        )
+        super().prepare()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            images: RGB in [0, 1], shape ``[n, 3, S, S]``.
+
+        Returns:
+            Unit vectors, shape ``[n, d]``.
+        """
+        size = [self.image_size, self.image_size]
+        if list(images.shape[-2:]) != size:
+            images = V.resize(images, size, antialias=True)
+        images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return F.normalize(cast(OpenCLIP, self.clip).encode_image(images).float(), dim=-1)
+
+    def _values(self, images: Tensor) -> Tensor:
+        """Value of each pair, objective first, shape ``[n, 1 + measures]``."""
+        distances = spherical_distance(self.embed(images).unsqueeze(1), self.prompts)
+        return distances[:, 0::2] - distances[:, 1::2]
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Judge images; see `Guidance.forward`."""
+        values = self._values(images)
+        for crop in self.corners.tolist():
+            values = values + self._values(_cut(images, *crop))
+        values = values / (1 + self.cutouts)
+        cost = values[:, 0]
+        if self.norm_limit is not None:
+            excess = (latents.flatten(1).norm(dim=1) - self.norm_limit).clamp(min=0)
+            cost = cost + self.norm_weight * excess.square()
+        return Evaluation(objective=100 - 50 * cost, measures=values[:, 1:])
+
+    def describe(self) -> dict[str, object]:
+        """Say which model judges by which prompts."""
+        return {
+            "class": type(self).__name__,
+            "model": self.model,
+            "pretrained": self.pretrained,
+            "objective": [self.objective.positive, self.objective.negative],
+            "measures": [[pair.positive, pair.negative] for pair in self.pairs],
+            "cutouts": self.cutouts,
+            "seed": self.seed,
+            "norm_limit": self.norm_limit,
+            "norm_weight": self.norm_weight,
+        }
+
+
+def _cut(images: Tensor, size: float, x: float, y: float) -> Tensor:
+    """Crop squares of at least half the side; size and place are given as shares in [0, 1]."""
+    side = images.shape[-1]
+    cut = max(1, round(side * (1 + size) / 2))
+    left, top = (round((side - cut) * place) for place in (x, y))
+    return images[..., top : top + cut, left : left + cut]

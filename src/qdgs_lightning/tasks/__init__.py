@@ -1,0 +1,15 @@
+"""Tasks: LightningModules, one per kind of training."""
+
+from qdgs_lightning.tasks.annotator import AnnotatorTraining
+from qdgs_lightning.tasks.clip import CLIPTraining
+from qdgs_lightning.tasks.implicit import ImplicitTraining
+from qdgs_lightning.tasks.shapes import ShapeClassification
+from qdgs_lightning.tasks.vae import VAETraining
+
+__all__ = [
+    "AnnotatorTraining",
+    "CLIPTraining",
+    "ImplicitTraining",
+    "ShapeClassification",
+    "VAETraining",
+]
