@@ -1,5 +1,6 @@
 """The shapes experiment: biased images first, and then what is to make up for the bias."""
 
+from pathlib import Path
 from typing import Literal, cast
 
 from torch import Tensor
@@ -46,6 +47,8 @@ class ShapesDataModule(SyntheticDataModule):
         guidance: Judges them.
         sampler: Chooses them; its bins are those of shape and of colour, in this order.
         seed: Seed of the training sets and of everything drawn.
+        candidates_file: Keeps the sampler's evaluated candidates for fits that share them, such
+            as those of other biases.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class ShapesDataModule(SyntheticDataModule):
         guidance: Guidance | None = None,
         sampler: Sampler | None = None,
         seed: int = 0,
+        candidates_file: Path | None = None,
     ) -> None:
         super().__init__(
             generator=generator,
@@ -68,6 +72,7 @@ class ShapesDataModule(SyntheticDataModule):
             samples_per_epoch=samples_per_epoch,
             batch_size=batch_size,
             seed=seed,
+            candidates_file=candidates_file,
         )
         self.bias = bias
         self.second_phase = second_phase

@@ -1,5 +1,7 @@
 """Training on images that a generator draws while the classifier learns."""
 
+import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,15 @@ from torch.utils.data.distributed import DistributedSampler
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.sampling import Candidates, Pool, PoolReport, Sampler, seeded_generator
+from qdgs_lightning.sampling import (
+    Candidates,
+    Pool,
+    PoolReport,
+    Sampler,
+    read_candidates,
+    seeded_generator,
+    write_candidates,
+)
 from qdgs_lightning.search import Archive
 
 
@@ -59,6 +69,8 @@ class SyntheticDataModule(LightningDataModule):
         samples_per_epoch: Images per epoch, over all ranks.
         batch_size: Images per step and rank.
         seed: Seed of everything that is drawn.
+        candidates_file: Keeps the evaluated candidates, which fits that differ in nothing that
+            decides them take from there.
     """
 
     def __init__(
@@ -70,8 +82,10 @@ class SyntheticDataModule(LightningDataModule):
         samples_per_epoch: int,
         batch_size: int,
         seed: int,
+        candidates_file: Path | None = None,
     ) -> None:
         super().__init__()
+        self.candidates_file = candidates_file
         self.generator = generator
         self.guidance = guidance
         self.sampler = sampler
@@ -140,12 +154,45 @@ class SyntheticDataModule(LightningDataModule):
                 raise DataModuleError(
                     "Synthetic images need a sampler: set `data.init_args.sampler`."
                 )
-            self._candidates = self.sampler.candidates(
-                *self.prepare_synthesis(),
-                random=seeded_generator(self.seed, 0),
-                archive=self._archive,
-            )
+            self._candidates = self._kept_candidates() or self._new_candidates(self.sampler)
         return self._candidates
+
+    def _origin(self) -> dict[str, object]:
+        """Name all that decides what the candidates are."""
+        assert self.sampler is not None
+        generator, guidance = self.prepare_synthesis()
+        elites = b"" if self._archive is None else self._archive.latents.numpy().tobytes()
+        return {
+            "generator": generator.fingerprint(),
+            "guidance": guidance.describe(),
+            "sampler": self.sampler.describe(),
+            "archive": hashlib.sha256(elites).hexdigest(),
+            "seed": self.seed,
+        }
+
+    def _kept_candidates(self) -> Candidates | None:
+        """Read candidates of the same origin, if every rank finds them."""
+        if self.candidates_file is None:
+            return None
+        kept = read_candidates(self.candidates_file, origin=self._origin())
+        everywhere = kept is not None
+        if self.trainer is not None:
+            # A rank that found none would wait for the others to evaluate with it.
+            everywhere = self.trainer.strategy.reduce_boolean_decision(everywhere, all=True)
+        return kept if everywhere else None
+
+    def _new_candidates(self, sampler: Sampler) -> Candidates:
+        """Evaluate candidates, and keep them if there is a file for it."""
+        generator, guidance = self.prepare_synthesis()
+        candidates = sampler.candidates(
+            generator,
+            guidance,
+            random=seeded_generator(self.seed, 0),
+            archive=self._archive,
+        )
+        if self.candidates_file and (self.trainer is None or self.trainer.is_global_zero):
+            write_candidates(self.candidates_file, candidates, origin=self._origin())
+        return candidates
 
     def pool(self, epoch: int, *, rank: int = 0, world: int = 1) -> Pool:
         """Draw one rank's pool for one epoch; equal arguments give the same pool.

@@ -5,6 +5,7 @@ from qdgs_lightning.sampling.augmented import AugmentedGuidance
 from qdgs_lightning.sampling.base import Proposals, Quality, Sampler
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins
 from qdgs_lightning.sampling.errors import SamplingError
+from qdgs_lightning.sampling.files import read_candidates, write_candidates
 from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
 from qdgs_lightning.sampling.prior import PriorSampler
 from qdgs_lightning.sampling.rejection import RejectionSampler
@@ -24,5 +25,7 @@ __all__ = [
     "RejectionSampler",
     "Sampler",
     "SamplingError",
+    "read_candidates",
     "seeded_generator",
+    "write_candidates",
 ]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -117,6 +117,14 @@ class Sampler(ABC):
         Returns:
             Strata of each candidate, coarse to fine, each int64 of shape ``[n]``.
         """
+
+    def describe(self) -> dict[str, object]:
+        """Say in JSON types what decides the candidates, besides archive and randomness."""
+        return {
+            "bins": [asdict(bins) for bins in self.joint.bins],
+            "quality": asdict(self.quality),
+            "batch_size": self.batch_size,
+        }
 
     def candidates(
         self,

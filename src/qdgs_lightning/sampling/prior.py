@@ -48,6 +48,10 @@ class PriorSampler(Sampler):
         latents = generator.sample_latents(self.evaluations, random)
         return Proposals(latents=latents, cells=torch.zeros(self.evaluations, dtype=torch.int64))
 
+    def describe(self) -> dict[str, object]:
+        """Say in JSON types what decides the candidates."""
+        return {**super().describe(), "evaluations": self.evaluations}
+
     def strata(self, candidates: Candidates) -> Sequence[Tensor]:
         """Draw evenly over latents alone, which keeps the prior's shares."""
         return ()

@@ -1,0 +1,6 @@
+"""Callbacks: what happens beside training, taken out or put in by YAML."""
+
+from qdgs_lightning.callbacks.export import ExportWeights
+from qdgs_lightning.callbacks.qd_refresh import QDRefresh, RefreshError
+
+__all__ = ["ExportWeights", "QDRefresh", "RefreshError"]

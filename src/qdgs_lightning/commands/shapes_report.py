@@ -1,0 +1,181 @@
+"""What the runs of the shapes experiment say, in a page and on the terminal."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from scipy.stats import t as student
+
+from qdgs_lightning.commands.shapes_runs import ARMS
+from qdgs_lightning.datasets import GROUPS
+
+BEGIN = "<!-- measured: everything from here to the end mark is written by qdgs shapes-table -->"
+END = "<!-- end of what is measured -->"
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean with its 95 % t-interval.
+
+    Attributes:
+        mean: Mean of the values.
+        half_width: Half the width of the interval; NaN for a single value.
+        size: Number of values.
+    """
+
+    mean: float
+    half_width: float
+    size: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Interval":
+        """Summarise at least one value, from independent seeds."""
+        n = len(values)
+        mean = math.fsum(values) / n
+        if n == 1:
+            return cls(mean=mean, half_width=math.nan, size=1)
+        variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+        factor = float(student.ppf(0.975, n - 1))
+        return cls(mean=mean, half_width=factor * math.sqrt(variance / n), size=n)
+
+    def __str__(self) -> str:
+        if math.isnan(self.half_width):
+            return f"{100 * self.mean:.1f}"
+        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
+
+
+def read_results(paths: Iterable[Path]) -> list[Result]:
+    """Read the runs that are finished, of those named."""
+    return [json.loads(path.read_text()) for path in paths if path.is_file()]
+
+
+def rows_of(results: Sequence[Result], value: Callable[[Result], float]) -> list[list[str]]:
+    """Tabulate a value: one row per bias, highest first, and one column per arm.
+
+    Args:
+        results: Finished runs.
+        value: Picks a share in [0, 1] out of a run.
+
+    Returns:
+        Rows of text, the first one being the head.
+    """
+    arms = [arm for arm in ARMS if any(result["arm"] == arm for result in results)]
+    rows = [["bias", *arms]]
+    for bias in sorted({result["bias"] for result in results}, reverse=True):
+        row = [f"{bias:.2f}"]
+        for arm in arms:
+            of_cell = [r for r in results if r["arm"] == arm and r["bias"] == bias]
+            row.append(str(Interval.of([value(r) for r in of_cell])) if of_cell else "")
+        rows.append(row)
+    return rows
+
+
+def differences(results: Sequence[Result], name: str) -> list[list[str]]:
+    """Tabulate what `qd` gains over the other arms, paired by seed."""
+    others = [arm for arm in ARMS if arm != "qd" and any(r["arm"] == arm for r in results)]
+    rows = [["bias", *(f"qd - {arm}" for arm in others)]]
+    values = {(r["arm"], r["bias"], r["seed"]): r["test"][name] for r in results}
+    for bias in sorted({r["bias"] for r in results if r["arm"] == "qd"}, reverse=True):
+        row = [f"{bias:.2f}"]
+        for arm in others:
+            pairs = [
+                values["qd", bias, seed] - value
+                for (other, of_bias, seed), value in values.items()
+                if (other, of_bias) == (arm, bias) and ("qd", bias, seed) in values
+            ]
+            row.append(str(Interval.of(pairs)) if pairs else "")
+        rows.append(row)
+    return rows
+
+
+def audit_rows(results: Sequence[Result]) -> list[list[str]]:
+    """Tabulate what the annotator says of each sampler's pools, over seeds."""
+    audited = list({(r["arm"], r["seed"]): r for r in results if r.get("audit")}.values())
+    names = [f"share of {group}" for group in GROUPS]
+    rows = [["sampler", "label agreement", "junk", *names]]
+    for arm in [arm for arm in ARMS if any(r["arm"] == arm for r in audited)]:
+        audits = [r["audit"] for r in audited if r["arm"] == arm]
+        shares = [
+            str(Interval.of([audit["groups"][index] for audit in audits]))
+            for index in range(len(GROUPS))
+        ]
+        agreement = Interval.of([audit["agreement"] for audit in audits])
+        junk = Interval.of([audit["junk"] for audit in audits])
+        rows.append([arm, str(agreement), str(junk), *shares])
+    return rows
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """Write the measured part of the page.
+
+    Args:
+        results: Finished runs, at least one.
+    """
+    seeds = len({result["seed"] for result in results})
+    parts = [
+        f"{len(results)} runs, {seeds} seeds. Every number is a percentage: the mean over seeds "
+        "with its 95 % t-interval.",
+        "### Balanced accuracy (mean of the four groups)",
+        _markdown_table(rows_of(results, lambda r: float(r["test"]["balanced"]))),
+        "### Worst group",
+        _markdown_table(rows_of(results, lambda r: float(r["test"]["worst"]))),
+    ]
+    if any(result["arm"] == "qd" for result in results):
+        parts += [
+            "### Gain of qd in balanced accuracy, paired by seed, in points",
+            _markdown_table(differences(results, "balanced")),
+            "### Gain of qd in the worst group, paired by seed, in points",
+            _markdown_table(differences(results, "worst")),
+        ]
+    if any(result.get("audit") for result in results):
+        parts += [
+            "### What the samplers' pools hold, by the annotator's word",
+            "Agreement is with the labels that the classifiers learnt from. All shares are "
+            "corrected by the annotator's confusion matrix on held-out renders.",
+            _markdown_table(audit_rows(results)),
+        ]
+    return "\n\n".join(parts)
+
+
+def write_page(path: Path, measured: str) -> None:
+    """Put the measured part into a page, whose other text stays as it is.
+
+    Args:
+        path: The page; made if need be.
+        measured: What `markdown` returned.
+    """
+    text = path.read_text() if path.is_file() else f"# Shapes\n\n{BEGIN}\n{END}\n"
+    if BEGIN not in text or END not in text:
+        text += f"\n{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
+    temporary.replace(path)
+
+
+def terminal_table(results: Sequence[Result]) -> Table:
+    """Lay the arms side by side, one row per bias and number."""
+    table = Table(title="Test accuracy in %, mean over seeds ± 95 % interval")
+    names = [group.replace(" ", "_") for group in GROUPS]
+    head, *_ = rows_of(results, lambda r: 0.0)
+    for column in [*head[:1], "of", *head[1:]]:
+        table.add_column(column, justify="left" if column == "of" else "right")
+    for name in [*names, "balanced", "worst", "gap"]:
+        for bias, *cells in rows_of(results, lambda r, name=name: float(r["test"][name]))[1:]:  # type: ignore[misc]
+            table.add_row(bias, name.replace("_", " "), *cells, end_section=name == names[-1])
+    return table
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Lay rows out, the first one being the head."""
+    head, *body = rows
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

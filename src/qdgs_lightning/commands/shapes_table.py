@@ -1,0 +1,195 @@
+"""``qdgs shapes-table``: biases x samplers x seeds, resumable, one process per core."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from qdgs_lightning.commands.shapes_report import (
+    Result,
+    markdown,
+    read_results,
+    terminal_table,
+    write_page,
+)
+from qdgs_lightning.commands.shapes_runs import (
+    ARMS,
+    ArchiveOf,
+    Arm,
+    Experiment,
+    Job,
+    PhaseOne,
+    Run,
+    TableError,
+    work,
+    write_json,
+)
+from qdgs_lightning.datasets.shapes import BIASES
+
+
+def shapes_table(
+    *,
+    biases: float | tuple[float, ...] = BIASES,
+    arms: Arm | tuple[Arm, ...] = ARMS,
+    seeds: int = 10,
+    configs: Path = Path("configs"),
+    overlay: Path | None = None,
+    annotator: str | None = "shapes_annotator",
+    output: Path = Path("runs/shapes_table"),
+    page: Path | None = Path("docs/results/shapes.md"),
+    jobs: int | None = None,
+) -> None:
+    """Compare what classifiers learn from samplers, for every colour bias of the training set.
+
+    The first phase is trained once per bias and seed and shared by all arms; an archive is
+    searched once per seed and shared by all biases. Every finished run is a JSON file: stopped and
+    started again, the command goes on where it was.
+
+    Args:
+        biases: Colour biases of the real training images, one or a list such as [0.98,0.9].
+        arms: What classifiers learn from after the first phase, one or a list.
+        seeds: How many seeds, counted from 0.
+        configs: Folder with the configuration of each arm, shapes_<arm>.yaml.
+        overlay: A YAML file laid over the configuration of every arm.
+        annotator: Weights of the annotator that judges the pools, or null for no judgement.
+        output: Folder of results, checkpoints, archives and logs.
+        page: Page whose measured part is renewed, or null for none.
+        jobs: How many processes work at once; as many as there are cores by default.
+
+    Raises:
+        TableError: The arms differ in what they must share, the folder holds another experiment,
+            or a run failed.
+    """
+    experiment = Experiment(configs=configs, output=output, overlay=overlay, annotator=annotator)
+    biases = (float(biases),) if isinstance(biases, float | int) else biases
+    arms = (arms,) if isinstance(arms, str) else arms
+    if seeds < 1 or (jobs is not None and jobs < 1):
+        raise TableError("--seeds and --jobs are numbers of at least 1.")
+    _check_settings(experiment, arms)
+    # Seeds vary fastest: neighbours in time then seldom want the same candidates.
+    runs = [
+        Run(arm=arm, bias=bias, seed=seed)
+        for bias in biases
+        for arm in arms
+        for seed in range(seeds)
+    ]
+    _work_off(_missing(runs, experiment), experiment, jobs or os.cpu_count() or 1)
+    results = read_results(run.file(experiment) for run in runs)
+    console = Console()
+    console.print(terminal_table(results))
+    if page is not None:
+        write_page(page, markdown(results))
+        console.print(f"Page: {page}", highlight=False)
+    console.print(
+        f"Run folders with their figures: {output / 'logs'}; pools: {output / 'pools'}; "
+        f"results: {output / 'results'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _missing(runs: list[Run], experiment: Experiment) -> list[Job]:
+    """List the jobs that are left, those that others wait for first."""
+    left: list[Job] = [run for run in runs if not run.file(experiment).is_file()]
+    needed = {path for run in left for path in run.needs(experiment)}
+    before: dict[Path, Job] = {}
+    for run in runs:
+        for job in (ArchiveOf(seed=run.seed), PhaseOne(bias=run.bias, seed=run.seed)):
+            path = job.file(experiment)
+            if path in needed and not path.is_file():
+                before.setdefault(path, job)
+    # An archive takes longest: were it begun last, one core would wait for it.
+    first = sorted(before.values(), key=lambda job: not isinstance(job, ArchiveOf))
+    return [*first, *left]
+
+
+def _work_off(left: list[Job], experiment: Experiment, processes: int) -> None:
+    """Do all jobs, each as soon as what it needs is there, and show how far things are."""
+    if not left:
+        return
+    progress = Progress(
+        TextColumn("Jobs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        speed_estimate_period=24 * 3600,
+    )
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(left)), mp_context=context) as pool, progress:
+        task = progress.add_task("", total=len(left))
+        try:
+            for job, seconds in _finished(left, experiment, pool, processes):
+                progress.console.print(f"{_outcome(job, experiment)} ({seconds:.0f} CPU-s)")
+                progress.advance(task)
+        except BrokenProcessPool as error:
+            raise TableError(
+                "A process was killed, perhaps for lack of memory: start again with fewer --jobs."
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(
+    left: list[Job], experiment: Experiment, pool: ProcessPoolExecutor, processes: int
+) -> Iterator[tuple[Job, float]]:
+    """Hand jobs to the pool when they are ready, and yield them when they are done."""
+    waiting = list(left)
+    running: dict[Future[float], Job] = {}
+    while waiting or running:
+        ready = [j for j in waiting if all(p.is_file() for p in j.needs(experiment))]
+        for job in ready[: processes - len(running)]:
+            waiting.remove(job)
+            running[pool.submit(work, job, experiment)] = job
+        if not running:
+            raise TableError(f"{experiment.output} lost files while runs needed them: start again.")
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield running.pop(future), future.result()
+
+
+def _outcome(job: Job, experiment: Experiment) -> str:
+    """Say in a line what came of a job."""
+    if not isinstance(job, Run):
+        return f"{job}: done"
+    (result,) = read_results([job.file(experiment)])
+    test = result["test"]
+    return f"{job}: balanced {100 * test['balanced']:.1f}, worst group {100 * test['worst']:.1f}"
+
+
+def _check_settings(experiment: Experiment, arms: tuple[Arm, ...]) -> None:
+    """Make sure that arms share the first phase, and that earlier results are of these settings."""
+    settings: Result = {arm: experiment.config(arm) for arm in sorted({"none", *arms})}
+    shared = {
+        json.dumps(
+            [
+                config["model"],
+                config["trainer"]["max_epochs"],
+                *(
+                    config["data"]["init_args"].get(name)
+                    for name in ("real_epochs", "samples_per_epoch", "batch_size")
+                ),
+            ]
+        )
+        for config in settings.values()
+    }
+    if len(shared) > 1:
+        raise TableError(
+            "The arms' configurations differ in model, epochs, samples per epoch or batch size, "
+            "so that they cannot share a first phase: make these equal."
+        )
+    path = experiment.output / "settings.json"
+    earlier: Result = json.loads(path.read_text()) if path.is_file() else {}
+    for arm, config in settings.items():
+        # Infinite bounds and the like compare equal only after the same way through JSON.
+        if arm in earlier and earlier[arm] != json.loads(json.dumps(config)):
+            raise TableError(
+                f"{experiment.output} holds runs of another shapes_{arm}.yaml: choose another "
+                "--output, or remove that folder."
+            )
+    write_json(path, earlier | settings)

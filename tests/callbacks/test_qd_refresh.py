@@ -1,0 +1,135 @@
+"""The archive that a fit keeps, against a search run alone."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
+
+from qdgs_lightning.callbacks import QDRefresh, RefreshError
+from qdgs_lightning.datamodules import ShapesDataModule
+from qdgs_lightning.models import ShapeClassifier
+from qdgs_lightning.sampling import ArchiveSampler
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.tasks import ShapeClassification
+from tests.boring import BoringData, BoringTask
+from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
+
+SEARCH = SearchConfig(
+    grid=(6, 6), algorithm="map_elites", calibration=60, emitters=1, batch_size=20
+)
+
+
+def _search(evaluations: int) -> QDSearch:
+    search = QDSearch(PatchGenerator(), PatchGuidance(), SEARCH)
+    search.run(evaluations)
+    return search
+
+
+def _fit(folder: Path, callback: QDRefresh, *, max_epochs: int = 3) -> Trainer:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        reload_dataloaders_every_n_epochs=1,
+        limit_val_batches=0,
+        limit_train_batches=1,
+        logger=CSVLogger(folder, name="run", version="0"),
+        callbacks=[callback],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    data = ShapesDataModule(
+        second_phase="pool",
+        real_epochs=1,
+        samples_per_epoch=8,
+        batch_size=8,
+        generator=PatchGenerator(),
+        guidance=PatchGuidance(),
+        sampler=ArchiveSampler(bins=SHAPE_AND_COLOUR),
+    )
+    trainer.fit(ShapeClassification(classifier=ShapeClassifier(hidden=2)), data)
+    return trainer
+
+
+def _assert_equal(one: Archive, other: Archive) -> None:
+    for name in ("latents", "objective", "measures", "cell"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def _logged(folder: Path, name: str) -> list[float]:
+    with (folder / "run" / "0" / "metrics.csv").open() as file:
+        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
+
+
+def test_fill_and_refreshes_are_one_search_and_all_of_it_is_logged(tmp_path: Path) -> None:
+    callback = QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=1, refresh_evaluations=40)
+    _fit(tmp_path, callback)
+    # One fill and, at the ends of the first two of three epochs, a refresh.
+    alone = [_search(evaluations) for evaluations in (100, 140, 180)]
+    folder = tmp_path / "run" / "0"
+    _assert_equal(Archive.load(folder / "archive.safetensors"), alone[-1].archive)
+    assert _logged(tmp_path, "qd/evaluations") == [100, 140, 180]
+    coverage = [search.stats.coverage for search in alone]
+    assert _logged(tmp_path, "qd/coverage") == pytest.approx(coverage)
+    score = [search.stats.qd_score for search in alone]
+    assert _logged(tmp_path, "qd/score") == pytest.approx(score, rel=1e-5)
+    # The pool of each synthetic epoch comes from the archive of the moment.
+    evaluated = _logged(tmp_path, "pool/evaluated")
+    assert evaluated == [len(search.archive) for search in alone[1:]]
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert {f"qd-elite_grid_step000000{step}.png" for step in range(3)} <= figures
+    assert {f"qd-archive_heatmap_step000000{step}.png" for step in range(3)} <= figures
+
+
+def test_archive_file_takes_the_place_of_the_fill(tmp_path: Path) -> None:
+    search = _search(120)
+    search.archive.save(tmp_path / "given.safetensors")
+    _fit(tmp_path, QDRefresh(search=SEARCH, archive=str(tmp_path / "given.safetensors")))
+    kept = Archive.load(tmp_path / "run" / "0" / "archive.safetensors")
+    _assert_equal(kept, search.archive)
+    assert _logged(tmp_path, "qd/evaluations") == [120]
+
+
+def test_search_file_is_continued(tmp_path: Path) -> None:
+    _search(120).save(tmp_path / "given.safetensors")
+    callback = QDRefresh(
+        search=SEARCH,
+        every_n_epochs=1,
+        refresh_evaluations=40,
+        archive=str(tmp_path / "given.safetensors"),
+    )
+    _fit(tmp_path, callback, max_epochs=2)
+    kept = Archive.load(tmp_path / "run" / "0" / "archive.safetensors")
+    _assert_equal(kept, _search(160).archive)
+
+
+def test_archive_of_another_generator_is_refused(tmp_path: Path) -> None:
+    generator = PatchGenerator()
+    generator.scale.data.fill_(2.0)
+    search = QDSearch(generator, PatchGuidance(), SEARCH)
+    search.run(60)
+    search.archive.save(tmp_path / "given.safetensors")
+    with pytest.raises(RefreshError, match="not with this generator"):
+        _fit(tmp_path, QDRefresh(search=SEARCH, archive=str(tmp_path / "given.safetensors")))
+
+
+def test_data_without_synthetic_images_has_no_use_for_it(tmp_path: Path) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[QDRefresh(search=SEARCH)],
+    )
+    with pytest.raises(RefreshError, match="BoringData draws none"):
+        trainer.fit(BoringTask(), BoringData())
+
+
+@pytest.mark.parametrize("name", ["evaluations", "every_n_epochs", "refresh_evaluations"])
+def test_senseless_numbers_are_refused(name: str) -> None:
+    with pytest.raises(RefreshError, match=name):
+        QDRefresh(search=SEARCH, **{name: 0})  # type: ignore[arg-type]

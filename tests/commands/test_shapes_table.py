@@ -1,0 +1,126 @@
+"""The shapes experiment on toys: shared parts, resumption, and the same numbers as by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qdgs_lightning.cli import main
+from qdgs_lightning.trainer_cli import TrainerCLI
+
+CLASSIFIER = {"class_path": "qdgs_lightning.models.ShapeClassifier", "init_args": {"hidden": 4}}
+BINS = [
+    {"measure": 1, "intervals": [[-1000.0, 0.0], [0.0, 1000.0]]},
+    {"measure": 0, "intervals": [[-1000.0, 0.0], [0.0, 1000.0]]},
+]
+SEARCH = {"grid": [6, 6], "algorithm": "random", "calibration": 60, "emitters": 1, "batch_size": 20}
+
+
+def _write_config(folder: Path, arm: str) -> None:
+    data: dict[str, object] = {"real_epochs": 1, "samples_per_epoch": 16, "batch_size": 8}
+    callbacks = []
+    if arm != "none":
+        sampler: dict[str, object] = {"bins": BINS, "max_repeats": 20}
+        if arm == "random":
+            sampler["evaluations"] = 100
+        else:
+            refresh = {"search": SEARCH, "evaluations": 80, "every_n_epochs": 2}
+            callbacks = [
+                {"class_path": "QDRefresh", "init_args": {**refresh, "refresh_evaluations": 20}}
+            ]
+        name = "PriorSampler" if arm == "random" else "ArchiveSampler"
+        data |= {
+            "second_phase": "pool",
+            "generator": {"class_path": "tests.patches.PatchGenerator"},
+            "guidance": {"class_path": "tests.patches.PatchGuidance"},
+            "sampler": {"class_path": name, "init_args": sampler},
+        }
+    config = {
+        "model": {"class_path": "ShapeClassification", "init_args": {"classifier": CLASSIFIER}},
+        "data": {"class_path": "ShapesDataModule", "init_args": data},
+        "trainer": {
+            "accelerator": "cpu",
+            "max_epochs": 4,
+            "reload_dataloaders_every_n_epochs": 1,
+            "limit_test_batches": 2,
+            "callbacks": callbacks,
+        },
+    }
+    (folder / f"shapes_{arm}.yaml").write_text(yaml.safe_dump(config))
+
+
+def _table(folder: Path) -> None:
+    main(
+        [
+            "shapes-table",
+            f"--configs={folder}",
+            f"--output={folder / 'table'}",
+            f"--page={folder / 'shapes.md'}",
+            "--biases=[0.9]",
+            "--arms=[none,random,qd]",
+            "--seeds=1",
+            "--annotator=null",
+            "--jobs=2",
+        ]
+    )
+
+
+def test_table_shares_parts_resumes_and_equals_fits_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arm in ("none", "random", "qd"):
+        _write_config(tmp_path, arm)
+    _table(tmp_path)
+    table = tmp_path / "table"
+    results = {path.stem: path for path in (table / "results").iterdir()}
+    assert results.keys() == {"none_b0.9_s0", "random_b0.9_s0", "qd_b0.9_s0"}
+    assert "balanced" in capsys.readouterr().out
+    page = (tmp_path / "shapes.md").read_text()
+    assert "| bias | none | random | qd |" in page
+
+    # An uninterrupted fit, without shared parts, ends with the same classifier.
+    monkeypatch.chdir(tmp_path)
+    for arm in ("none", "random"):
+        words = ["fit", f"--config={tmp_path / f'shapes_{arm}.yaml'}", "--data.init_args.bias=0.9"]
+        quiet = ["--trainer.logger=false", "--trainer.limit_val_batches=0"]
+        cli = TrainerCLI([*words, *quiet, "--trainer.enable_checkpointing=false"])
+        (tested,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+        of_table = json.loads(results[f"{arm}_b0.9_s0"].read_text())["test"]
+        assert {f"test/{name}": value for name, value in of_table.items()} == tested
+
+    # Started again, it does only what is missing, with the same outcome.
+    before = results["qd_b0.9_s0"].read_text()
+    times = {path: path.stat().st_mtime_ns for path in table.rglob("*.safetensors")}
+    results["qd_b0.9_s0"].unlink()
+    _table(tmp_path)
+    assert json.loads(results["qd_b0.9_s0"].read_text())["test"] == json.loads(before)["test"]
+    assert {path: path.stat().st_mtime_ns for path in times} | times == times | {
+        path: path.stat().st_mtime_ns for path in times if "logs" in path.parts
+    }
+
+    # Another experiment does not mix with this one.
+    with pytest.raises(SystemExit, match=r"another shapes_none\.yaml"):
+        _write_longer(tmp_path)
+
+
+def _write_longer(folder: Path) -> None:
+    """Make every arm longer, and start the table."""
+    for path in folder.glob("shapes_*.yaml"):
+        path.write_text(path.read_text().replace("max_epochs: 4", "max_epochs: 5"))
+    _table(folder)
+
+
+def test_arms_must_share_the_first_phase(tmp_path: Path) -> None:
+    _write_config(tmp_path, "none")
+    _write_config(tmp_path, "random")
+    _write_config(tmp_path, "qd")
+    path = tmp_path / "shapes_qd.yaml"
+    path.write_text(path.read_text().replace("real_epochs: 1", "real_epochs: 2"))
+    with pytest.raises(SystemExit, match="cannot share a first phase"):
+        _table(tmp_path)
+
+
+def test_missing_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"shapes_none\.yaml"):
+        _table(tmp_path)

@@ -1,0 +1,68 @@
+"""Keeping candidates in a file."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qdgs_lightning.datamodules import ShapesDataModule
+from qdgs_lightning.sampling import PriorSampler, RejectionSampler
+from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
+
+
+class _CountingGenerator(PatchGenerator):
+    """Counts the images that it has drawn."""
+
+    drawn = 0
+
+    def forward(self, latents: Tensor) -> Tensor:
+        self.drawn += len(latents)
+        return super().forward(latents)
+
+
+def _data(path: Path, *, seed: int = 0, evaluations: int = 80) -> ShapesDataModule:
+    return ShapesDataModule(
+        second_phase="pool",
+        samples_per_epoch=16,
+        generator=_CountingGenerator(),
+        guidance=PatchGuidance(),
+        sampler=RejectionSampler(bins=SHAPE_AND_COLOUR, evaluations=evaluations),
+        seed=seed,
+        candidates_file=path,
+    )
+
+
+def _drawn(data: ShapesDataModule) -> int:
+    assert isinstance(data.generator, _CountingGenerator)
+    return data.generator.drawn
+
+
+def test_candidates_are_evaluated_once_for_all_that_share_their_origin(tmp_path: Path) -> None:
+    path = tmp_path / "candidates.safetensors"
+    first, second = _data(path), _data(path)
+    one, other = first.candidates(), second.candidates()
+    assert (_drawn(first), _drawn(second)) == (80, 0)
+    for name in ("latents", "labels", "bins", "cells"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
+    assert (one.evaluated, one.dropped, one.bin_names) == (
+        other.evaluated,
+        other.dropped,
+        other.bin_names,
+    )
+    # Which of them are drawn is no matter of the candidates.
+    plain = _data(path)
+    plain.sampler = PriorSampler(bins=SHAPE_AND_COLOUR, evaluations=80)
+    plain.candidates()
+    assert _drawn(plain) == 0
+
+
+def test_candidates_of_another_origin_are_evaluated_anew(tmp_path: Path) -> None:
+    path = tmp_path / "candidates.safetensors"
+    _data(path).candidates()
+    for other in (_data(path, seed=1), _data(path, evaluations=90)):
+        other.candidates()
+        assert _drawn(other) in (80, 90)
+    path.write_bytes(b"no such file")
+    broken = _data(path)
+    broken.candidates()
+    assert _drawn(broken) == 80
