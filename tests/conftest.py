@@ -1,11 +1,15 @@
 """What every test gets: no W&B account, no network, and no run left open."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from qdgs_lightning.loggers import finish_wandb
+
+# Read when huggingface_hub is imported, and it would try for most of a minute.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +19,5 @@ def _wandb_without_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no.netrc"))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     yield
     finish_wandb()

@@ -55,13 +55,11 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
             f"open_clip knows no model '{model}': choose '{SHAPES_CLIP}' or a name from "
             "open_clip.list_models()."
         )
-    source = pretrained
-    if pretrained in packaged_weights():
-        source = str(resolve_weights(pretrained))
-    elif pretrained is not None and not Path(pretrained).is_file():
-        _check_tag(model, pretrained)
     try:
+        source = _find_weights(model, pretrained)
         clip: nn.Module = open_clip.create_model(model, pretrained=source)
+    except QDGSError:
+        raise
     except Exception as error:  # hubs, HTTP libraries and loaders each raise their own types
         raise CLIPError(_what_to_bring(model, pretrained, error)) from error
     return clip.eval()
@@ -97,14 +95,21 @@ def _register() -> None:
         open_clip.add_model_config(Path(str(files("qdgs_lightning.guidance") / "shapes_clip.json")))
 
 
-def _check_tag(model: str, pretrained: str) -> None:
-    """Refuse tags that open_clip does not list for the model."""
+def _find_weights(model: str, pretrained: str | None) -> str | None:
+    """Return a local file of weights; a tag is downloaded before any time goes into the model."""
+    if pretrained is None or Path(pretrained).is_file():
+        return pretrained
+    if pretrained in packaged_weights():
+        return str(resolve_weights(pretrained))
     tags = open_clip.list_pretrained_tags_by_model(model)
     if pretrained not in tags:
         raise CLIPError(
             f"'{pretrained}' is neither a file nor a tag of {model}: give the path of its weights, "
             f"or one of {', '.join(tags) or 'no tags, since it has none'}."
         )
+    open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, pretrained))
+    # The tag and not the file, because it also says how images are normalised.
+    return pretrained
 
 
 def _what_to_bring(model: str, pretrained: str | None, error: Exception) -> str:

@@ -176,7 +176,7 @@ class PromptGuidance(Guidance):
         if list(images.shape[-2:]) != size:
             images = V.resize(images, size, antialias=True)
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return F.normalize(cast(OpenCLIP, self.clip).encode_image(images).float(), dim=-1)
+        return F.normalize(cast(OpenCLIP, self.clip).encode_image(images).to(self.prompts), dim=-1)
 
     def _values(self, images: Tensor) -> Tensor:
         """Value of each pair, objective first, shape ``[n, 1 + measures]``."""
