@@ -1,6 +1,5 @@
 """Turn the name of an algorithm into pyribs archives and emitters."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,11 +18,41 @@ from qdgs_lightning.search.calibration import Calibration
 from qdgs_lightning.search.config import SearchConfig
 from qdgs_lightning.search.prior import PriorEmitter
 from qdgs_lightning.search.store import PackedGridArchive
+from qdgs_lightning.search.targeted import LatentPrior, TargetedEmitter
 
 GRADIENT_ALGORITHMS = ("targeted", "cma_maega", "cma_mega")
 ANNEALED_ALGORITHMS = ("cma_maega", "cma_mae")
 # A full covariance matrix of a latent with thousands of coordinates takes minutes to decompose.
 _MAX_FULL_COVARIANCE = 256
+
+
+class Start(NamedTuple):
+    """What the prior sample gives emitters to begin with.
+
+    Attributes:
+        latents: One flattened latent per emitter, shape ``[emitters, D]``.
+        prior: Where latents lie in general.
+    """
+
+    latents: NDArray[np.float32]
+    prior: LatentPrior
+
+    @classmethod
+    def anywhere(cls, config: SearchConfig, size: int) -> "Start":
+        """Return a start for emitters that are to be brought into another state at once."""
+        zeros = np.zeros((config.emitters, size), dtype=np.float32)
+        return cls(zeros, LatentPrior(zeros[0], np.ones_like(zeros[0]), 1.0))
+
+    @classmethod
+    def of(
+        cls, sample: NDArray[np.float32], objective: NDArray[np.float32], config: SearchConfig
+    ) -> "Start":
+        """Choose from a prior sample of shape ``[n, D]``."""
+        # The best first, as published; further emitters start anywhere, to differ from it.
+        rng = np.random.default_rng(Seeds.of(config).starts)
+        others = rng.integers(len(sample), size=config.emitters - 1)
+        rows = np.concatenate([[objective.argmax()], others])
+        return cls(sample[rows], LatentPrior.of(sample))
 
 
 class Seeds(NamedTuple):
@@ -53,7 +82,7 @@ def make_scheduler(
     config: SearchConfig,
     calibration: Calibration,
     generator: Generator,
-    starts: Sequence[NDArray[np.float32]],
+    start: Start,
 ) -> Scheduler:
     """Build archives and emitters.
 
@@ -64,7 +93,7 @@ def make_scheduler(
         config: What to build.
         calibration: Ranges and threshold.
         generator: Whose latents are searched.
-        starts: One flattened latent per emitter to start from.
+        start: What emitters begin with.
     """
     seeds = Seeds.of(config)
     size = generator.latent_size
@@ -72,7 +101,7 @@ def make_scheduler(
         solution_dim=size, grid=config.grid, ranges=calibration.ranges, seed=seeds.result_archive
     )
     if config.algorithm not in ANNEALED_ALGORITHMS:
-        return Scheduler(archive, _make_emitters(config, archive, generator, starts, seeds))
+        return Scheduler(archive, _make_emitters(config, archive, generator, start, seeds))
     annealed = PackedGridArchive(
         solution_dim=size,
         grid=config.grid,
@@ -81,7 +110,7 @@ def make_scheduler(
         learning_rate=config.archive_learning_rate,
         threshold_min=calibration.threshold_min,
     )
-    emitters = _make_emitters(config, annealed, generator, starts, seeds)
+    emitters = _make_emitters(config, annealed, generator, start, seeds)
     return Scheduler(annealed, emitters, result_archive=archive)
 
 
@@ -89,13 +118,13 @@ def _make_emitters(
     config: SearchConfig,
     archive: GridArchive,
     generator: Generator,
-    starts: Sequence[NDArray[np.float32]],
+    start: Start,
     seeds: Seeds,
 ) -> list[EmitterBase]:
-    """Build one emitter per start."""
+    """Build as many emitters as the configuration asks for."""
     return [
-        _make_emitter(config, archive, generator, x0, seed)
-        for x0, seed in zip(starts, seeds.emitters, strict=True)
+        _make_emitter(config, archive, generator, x0, start.prior, as_int(seed))
+        for x0, seed in zip(start.latents, seeds.emitters, strict=True)
     ]
 
 
@@ -104,13 +133,23 @@ def _make_emitter(
     archive: GridArchive,
     generator: Generator,
     x0: NDArray[np.float32],
-    seed: np.random.SeedSequence,
+    prior: LatentPrior,
+    seed: int,
 ) -> EmitterBase:
     """Build an emitter of the algorithm that the configuration names."""
     match config.algorithm:
+        case "targeted":
+            return TargetedEmitter(
+                archive,
+                x0=prior.mean,
+                sigma0=prior.std,
+                max_norm=prior.max_norm,
+                batch_size=config.batch_size,
+                seed=seed,
+            )
         case "random":
             return PriorEmitter(
-                archive, generator=generator, batch_size=config.batch_size, seed=as_int(seed)
+                archive, generator=generator, batch_size=config.batch_size, seed=seed
             )
         case "map_elites":
             return IsoLineEmitter(
@@ -119,7 +158,7 @@ def _make_emitter(
                 iso_sigma=config.sigma,
                 line_sigma=config.line_sigma,
                 batch_size=config.batch_size,
-                seed=as_int(seed),
+                seed=seed,
             )
         case "cma_mae":
             return EvolutionStrategyEmitter(
@@ -130,7 +169,7 @@ def _make_emitter(
                 restart_rule="basic",
                 es="cma_es" if len(x0) <= _MAX_FULL_COVARIANCE else "sep_cma_es",
                 batch_size=config.batch_size,
-                seed=as_int(seed),
+                seed=seed,
             )
         case "cma_maega" | "cma_mega":
             annealed = config.algorithm == "cma_maega"
@@ -142,6 +181,5 @@ def _make_emitter(
                 ranker="imp" if annealed else "2imp",
                 restart_rule="basic" if annealed else "no_improvement",
                 batch_size=config.batch_size - 1,  # one more is the point with gradients
-                seed=as_int(seed),
+                seed=seed,
             )
-    raise NotImplementedError(config.algorithm)

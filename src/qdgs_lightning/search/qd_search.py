@@ -18,7 +18,7 @@ from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
 from qdgs_lightning.search.calibration import Calibration, calibrate
 from qdgs_lightning.search.config import SearchConfig, SearchError
-from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, as_int, make_scheduler
+from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, Start, as_int, make_scheduler
 from qdgs_lightning.search.evaluation import Evaluated, evaluate
 from qdgs_lightning.search.files import read_tree, write_tree
 from qdgs_lightning.search.state import archives_of, capture_scheduler, copied, restore_scheduler
@@ -159,8 +159,10 @@ class QDSearch:
             stored, threshold_min = state["calibration"]
             ranges = tuple((low, high) for low, high in stored)
             self._calibration = Calibration(ranges, threshold_min)
-            anywhere = np.zeros(self._generator.latent_size, dtype=np.float32)
-            self._scheduler = self._make_scheduler([anywhere] * self.config.emitters)
+            anywhere = Start.anywhere(self.config, self._generator.latent_size)
+            self._scheduler = make_scheduler(
+                self.config, self._calibration, self._generator, anywhere
+            )
             restore_scheduler(self._scheduler, state["scheduler"])
 
     def save(self, path: str | Path) -> None:
@@ -193,17 +195,15 @@ class QDSearch:
 
     def _start(self) -> None:
         """Evaluate a prior sample, set grid and emitters up by it, and archive it."""
-        config, generator, seeds = self.config, self._generator, Seeds.of(self.config)
-        rng = torch.Generator().manual_seed(as_int(seeds.calibration))
+        config, generator = self.config, self._generator
+        rng = torch.Generator().manual_seed(as_int(Seeds.of(config).calibration))
         latents = generator.sample_latents(config.calibration, rng)
         sample = self._evaluate(latents)
         names = self._guidance.measure_names
         self._calibration = calibrate(config, sample, names=names)
-        # The best first, as published; further emitters start anywhere, to differ from it.
-        others = np.random.default_rng(seeds.starts).integers(len(latents), size=config.emitters)
         flat = latents.flatten(1).numpy()
-        starts = [flat[int(sample.objective.argmax())], *flat[others[1:]]]
-        self._scheduler = self._make_scheduler(starts)
+        start = Start.of(flat, sample.objective.numpy(), config)
+        self._scheduler = make_scheduler(config, self._calibration, generator, start)
         for archive in archives_of(self._scheduler):
             archive.add(flat, sample.objective.numpy(), sample.measures.numpy())
 
@@ -241,11 +241,6 @@ class QDSearch:
     def _shaped(self, solutions: NDArray[np.float32]) -> Tensor:
         """Turn pyribs' rows into latents."""
         return torch.from_numpy(solutions).reshape(-1, *self._generator.latent_shape)
-
-    def _make_scheduler(self, starts: list[NDArray[np.float32]]) -> Scheduler:
-        """Build archives and emitters for the calibrated grid."""
-        assert self._calibration is not None
-        return make_scheduler(self.config, self._calibration, self._generator, starts)
 
     def _rows(self, field: str) -> NDArray[Any]:
         """Return one field of all elites, without a copy."""
