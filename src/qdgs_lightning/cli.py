@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from qdgs_lightning import __version__
+from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
 
 TRAINER_COMMANDS = {
@@ -37,6 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
             sentence on standard error. ``QDGS_DEBUG=1`` lets the exception through instead.
     """
     words = sys.argv[1:] if args is None else list(args)
+    keep_freed_memory()
     try:
         _dispatch(words, from_python=args is not None)
     except (QDGSError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from pickle import UnpicklingError
 
 import lightning as L
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
+from qdgs_lightning.weights import WeightsError
 
 
 class ImplicitEncoder(nn.Sequential):
@@ -46,7 +48,8 @@ class ImplicitTraining(L.LightningModule):
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the scheduler, stepped after every batch, from the optimizer.
         architecture: Sizes of the generator.
-        init_from: Start from these weights, a shipped name or a path, instead of random ones.
+        init_from: Checkpoint of an earlier run to start from, encoder and all; for instance one
+            that saw more of a rare group.
         noise: Standard deviation of the noise on codes.
         flow_repeats: Paths per code and step on which the flow learns.
         seed: Of noise, paths and the pixels looked at.
@@ -58,7 +61,7 @@ class ImplicitTraining(L.LightningModule):
         optimizer: OptimizerCallable,
         scheduler: LRSchedulerCallable,
         architecture: ImplicitArchitecture = ImplicitArchitecture(),  # noqa: B008 (frozen)
-        init_from: str | None = None,
+        init_from: Path | None = None,
         noise: float = 0.05,
         flow_repeats: int = 4,
         seed: int = 0,
@@ -69,12 +72,27 @@ class ImplicitTraining(L.LightningModule):
         self.noise = noise
         self.flow_repeats = flow_repeats
         self.seed = seed
-        self.generator = ImplicitGenerator(init_from, architecture)
-        if init_from is not None:
-            self.generator.prepare()
-        self.generator.train().requires_grad_(True)
-        sizes = self.generator.architecture
-        self.encoder = ImplicitEncoder(sizes.image_size, sizes.code_size)
+        self.init_from = init_from
+        self.generator = ImplicitGenerator(None, architecture)
+        self.encoder = ImplicitEncoder(architecture.image_size, architecture.code_size)
+
+    def setup(self, stage: str) -> None:
+        """Start from an earlier run's weights, if asked to.
+
+        Raises:
+            WeightsError: The checkpoint is missing or of another architecture.
+        """
+        if stage != "fit" or self.init_from is None:
+            return
+        try:
+            checkpoint = torch.load(self.init_from, map_location="cpu", weights_only=True)
+            self.load_state_dict(checkpoint["state_dict"])
+        except (OSError, KeyError, RuntimeError, UnpicklingError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(
+                f"init_from: {self.init_from} is no checkpoint of this task ({reason}); give "
+                "the last.ckpt of an earlier run with the same architecture."
+            ) from error
 
     def _random(self, batch_idx: int) -> torch.Generator:
         """Source of this step's randomness, apart on every rank and equal after a resume."""
