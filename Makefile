@@ -29,7 +29,8 @@ test: setup ## Check style and types, and run the tests
 	$(BIN)/mypy
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest
 
-weights: setup ## Remake the shipped weights (an hour and more) and check them
+weights: setup ## Remake the shipped weights (about an hour) and run their acceptance tests
 	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
+	$(BIN)/qdgs fit --config configs/shapes_annotator.yaml
 	$(BIN)/qdgs fit --config configs/shapes_generator.yaml
-	$(BIN)/pytest tests/weights
+	$(BIN)/pytest tests/weights tests/guidance tests/generators tests/models

@@ -67,7 +67,7 @@ class TrainerCLI(LightningCLI):
             trainer_defaults={"enable_autolog_hparams": False},
             seed_everything_default=0,
             parser_class=Parser,
-            parser_kwargs={"prog": "qdgs", "allow_abbrev": False},
+            parser_kwargs={"prog": "qdgs"},
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
@@ -76,9 +76,9 @@ class TrainerCLI(LightningCLI):
         finish_wandb()
 
     def init_parser(self, **kwargs: Any) -> Parser:
-        """Head saved configurations with our version as well."""
-        kwargs["dump_header"] = [f"qdgs-lightning {__version__}"]
-        parser = super().init_parser(**kwargs)
+        """Take no abbreviations for options, and head saved configurations with our version."""
+        header = [f"qdgs-lightning {__version__}"]
+        parser = super().init_parser(**kwargs, allow_abbrev=False, dump_header=header)
         assert isinstance(parser, Parser)
         return parser
 
