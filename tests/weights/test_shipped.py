@@ -34,14 +34,14 @@ def guidance() -> PromptGuidance:
 
 def test_clip_knows_shape_and_colour_by_the_published_prompts(guidance: PromptGuidance) -> None:
     images, shapes, colours = _clean(1000)
-    measures = torch.cat([guidance(part, part).measures for part in images.split(50)])
+    measures = torch.cat([guidance(part, part).measures for part in torch.split(images, 50)])
     assert ((measures[:, 0] >= 0) == (colours == 1)).float().mean() >= 0.99
     assert ((measures[:, 1] >= 0) == (shapes == 1)).float().mean() >= 0.99
 
 
 def test_clip_prefers_clear_shapes_to_junk(guidance: PromptGuidance) -> None:
     annotated = render_annotated(600, torch.Generator().manual_seed(UNSEEN))
-    objective = torch.cat([guidance(p, p).objective for p in annotated.images.split(50)])
+    objective = torch.cat([guidance(p, p).objective for p in torch.split(annotated.images, 50)])
     clear = annotated.kinds == KINDS.index("clear")
     better = objective[clear].unsqueeze(1) > objective[~clear]
     assert better.float().mean() >= 0.98
@@ -49,7 +49,7 @@ def test_clip_prefers_clear_shapes_to_junk(guidance: PromptGuidance) -> None:
 
 def test_annotator_is_right_on_renders_and_junk(annotator: ShapeAnnotator) -> None:
     images, shapes, colours = _clean(1000)
-    said = [annotator(part) for part in images.split(50)]
+    said = [annotator(part) for part in torch.split(images, 50)]
     assert (torch.cat([shape for shape, _ in said]).argmax(1) == shapes).float().mean() >= 0.99
     assert (torch.cat([colour for _, colour in said]).argmax(1) == colours).float().mean() >= 0.99
     annotated = render_annotated(1000, torch.Generator().manual_seed(UNSEEN))
@@ -67,7 +67,7 @@ def test_generator_is_crisp_and_as_biased_as_its_training_set(
     generator = ImplicitGenerator(weights)
     generator.prepare()
     latents = generator.sample_latents(2000, torch.Generator().manual_seed(UNSEEN))
-    said = [annotator(generator(part)) for part in latents.split(50)]
+    said = [annotator(generator(part)) for part in torch.split(latents, 50)]
     shapes = torch.cat([shape for shape, _ in said]).argmax(1)
     colours = torch.cat([colour for _, colour in said]).argmax(1)
     clear = (shapes < 2) & (colours < 2)
