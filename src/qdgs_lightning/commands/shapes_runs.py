@@ -182,9 +182,11 @@ class Run:
             checkpoint=experiment.checkpoint(self.bias, self.seed),
         )
         trained = time.process_time()
+        train_loss = float(cli.trainer.callback_metrics["train/loss"])
         (tested,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
         result = asdict(self) | {
             "test": {name.removeprefix("test/"): value for name, value in tested.items()},
+            "train_loss": train_loss,
             "cpu_seconds": {"fit": trained - started, "test": time.process_time() - trained},
         }
         if self.arm in SAMPLERS and experiment.annotator is not None:
