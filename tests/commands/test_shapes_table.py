@@ -1,12 +1,18 @@
 """The shapes experiment on toys: shared parts, resumption, and the same numbers as by hand."""
 
 import json
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
 from qdgs_lightning.cli import main
+from qdgs_lightning.commands.shapes_runs import end_with_parent
 from qdgs_lightning.trainer_cli import TrainerCLI
 
 CLASSIFIER = {"class_path": "qdgs_lightning.models.ShapeClassifier", "init_args": {"hidden": 4}}
@@ -127,3 +133,33 @@ def test_arms_must_share_the_first_phase(tmp_path: Path) -> None:
 def test_missing_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"shapes_none\.yaml"):
         _table(tmp_path)
+
+
+def _report_and_wait(path: Path) -> None:
+    """Say which process this is, and wait for longer than any test lasts."""
+    path.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def _start_worker(path: Path) -> None:
+    """Do what the command does with its workers, and wait for one."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
+        pool.submit(_report_and_wait, path).result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
+def test_workers_end_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    command = multiprocessing.get_context("spawn").Process(
+        target=_start_worker, args=(tmp_path / "pid",)
+    )
+    command.start()
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        time.sleep(0.1)
+        assert command.is_alive()
+    worker = Path("/proc") / (tmp_path / "pid").read_text()
+    assert worker.exists()
+    command.kill()
+    command.join()
+    while worker.exists() and "Z" not in (worker / "stat").read_text().split()[2]:
+        time.sleep(0.1)

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -228,6 +230,23 @@ def work(job: Job, experiment: Experiment) -> float:
     except (Exception, SystemExit) as error:
         raise TableError(f"The {job} failed ({error}): see {log}, and start again.") from None
     return time.process_time() - started
+
+
+def end_with_parent() -> None:
+    """Make this worker end when the process that started it does, however that was killed.
+
+    Otherwise workers of a killed command wait for jobs for ever, each with its memory.
+    """
+    parent = multiprocessing.parent_process()
+
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def write_json(path: Path, value: object) -> None:

@@ -27,6 +27,7 @@ from qdgs_lightning.commands.shapes_runs import (
     PhaseOne,
     Run,
     TableError,
+    end_with_parent,
     work,
     write_json,
 )
@@ -121,7 +122,10 @@ def _work_off(left: list[Job], experiment: Experiment, processes: int) -> None:
         speed_estimate_period=24 * 3600,
     )
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(left)), mp_context=context) as pool, progress:
+    workers = ProcessPoolExecutor(
+        min(processes, len(left)), mp_context=context, initializer=end_with_parent
+    )
+    with workers as pool, progress:
         task = progress.add_task("", total=len(left))
         try:
             for job, seconds in _finished(left, experiment, pool, processes):
