@@ -1,0 +1,101 @@
+"""Compare all search algorithms on the shapes, at equal CPU time; resumable.
+
+Run by hand, for about seeds x algorithms x seconds:
+
+    OMP_NUM_THREADS=1 python benchmarks/search.py --seeds 5 --seconds 300
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jsonargparse import auto_cli
+from search_report import Results, write_page
+from search_runs import Contestant, Run, Scale, race
+
+from qdgs_lightning.generators import ImplicitGenerator
+from qdgs_lightning.guidance import PromptGuidance
+from qdgs_lightning.search import SearchConfig
+
+ALGORITHMS = (
+    "targeted",
+    "cma_maega",
+    "cma_mega",
+    "cma_mae",
+    "map_elites",
+    "random",
+    "published",
+)
+
+
+def configure(name: str, scale: Scale, seed: int) -> SearchConfig:
+    """Return the settings of a contestant: the defaults of this package, tuned where noted."""
+    if name == "published":
+        return SearchConfig.published(grid=scale.grid, seed=seed)
+    config = SearchConfig(grid=scale.grid, ranges=scale.ranges, seed=seed)
+    # Chosen on random networks with 6 to 1,000 inputs, where the defaults cover less.
+    match name:
+        case "cma_maega" | "cma_mega":
+            return replace(config, algorithm=name, sigma=0.5, step_size=0.05)
+        case "cma_mae":
+            return replace(config, algorithm="cma_mae", sigma=0.2)
+        case "map_elites":
+            return replace(config, algorithm="map_elites", sigma=0.1, line_sigma=0.3)
+        case "random":
+            return replace(config, algorithm="random")
+        case "targeted":
+            return config
+    raise ValueError(f"{name!r} is no contestant; choose from {', '.join(ALGORITHMS)}.")
+
+
+def main(
+    seeds: int = 5,
+    seconds: float = 300.0,
+    evaluations: int | None = None,
+    algorithms: list[str] | None = None,
+    grid: tuple[int, int] = (50, 50),
+    output: Path = Path("docs/results"),
+    runs: Path = Path("runs/benchmark_search"),
+    generator: str = "shapes_generator_090",
+) -> None:
+    """Race, then write the page.
+
+    Args:
+        seeds: How many seeds, from 0.
+        seconds: CPU-seconds of each search.
+        evaluations: Evaluations of each search, instead of seconds.
+        algorithms: Who takes part; all by default.
+        grid: Cells along colour and shape.
+        output: Where search.md and search.png go.
+        runs: Where finished runs are kept: what is there is not run again.
+        generator: Weights of the generator.
+    """
+    torch.set_num_threads(1)
+    model, guidance = ImplicitGenerator(weights=generator), PromptGuidance()
+    model.prepare()
+    guidance.prepare()
+    scale = Scale.of(model, guidance, grid=grid)
+    budget = f"{evaluations}_evaluations" if evaluations else f"{seconds:g}_seconds"
+    folder = runs / f"{model.fingerprint()}_{'x'.join(map(str, grid))}_{budget}"
+    names = algorithms or list(ALGORITHMS)
+    for seed in range(seeds):
+        missing = [name for name in names if not Run.path(folder, name, seed).exists()]
+        contestants = [
+            Contestant(name, configure(name, scale, seed), model, guidance, scale)
+            for name in missing
+        ]
+        race(contestants, folder, seconds=seconds, evaluations=evaluations)
+    finished = [
+        Run(**json.loads(Run.path(folder, name, seed).read_text()))
+        for name in names
+        for seed in range(seeds)
+    ]
+    command = "OMP_NUM_THREADS=1 python " + " ".join(sys.argv)
+    write_page(Results(runs=finished, scale=scale, command=command), output)
+    print((output / "search.md").read_text())
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=False)
