@@ -2,7 +2,7 @@
 
 Run by hand:
 
-    OMP_NUM_THREADS=1 python benchmarks/jacobian.py
+    OMP_NUM_THREADS=1 python -m benchmarks.jacobian
 """
 
 import statistics

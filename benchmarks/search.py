@@ -2,7 +2,7 @@
 
 Run by hand, for about seeds x algorithms x seconds:
 
-    OMP_NUM_THREADS=1 python benchmarks/search.py --seeds 5 --seconds 300
+    OMP_NUM_THREADS=1 python -m benchmarks.search --seeds 5 --seconds 300
 """
 
 import json
@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from benchmarks.search_report import Results, write_page
+from benchmarks.search_runs import Contestant, Run, Scale, race
 from jsonargparse import auto_cli
-from search_report import Results, write_page
-from search_runs import Contestant, Run, Scale, race
 
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.guidance import PromptGuidance
@@ -92,7 +92,7 @@ def main(
         for name in names
         for seed in range(seeds)
     ]
-    command = "OMP_NUM_THREADS=1 python " + " ".join(sys.argv)
+    command = " ".join(["OMP_NUM_THREADS=1 python -m benchmarks.search", *sys.argv[1:]])
     write_page(Results(runs=finished, scale=scale, command=command), output)
     print((output / "search.md").read_text())
 

@@ -1,4 +1,4 @@
-"""Turn the runs of `benchmarks/search.py` into a page with tables, targets and a figure."""
+"""Turn the runs of `benchmarks.search` into a page with tables, targets and a figure."""
 
 import math
 import platform
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from benchmarks.search_runs import COARSE, Run, Scale
 from matplotlib.axes import Axes
-from search_runs import COARSE, Run, Scale
 
 LEVELS = (0.5, 0.75, 0.9, 0.97)
 DEFAULT = "targeted"

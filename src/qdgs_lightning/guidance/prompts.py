@@ -91,7 +91,8 @@ class PromptGuidance(Guidance):
 
     Args:
         objective: What a good image is and is not.
-        measures: The axes to cover, each between two prompts.
+        measures: The axes to cover, each between two prompts; those published for shapes if left
+            out.
         model: A model name of open_clip, or ``"shapes_clip"``.
         pretrained: One of its tags, the path of a weights file, or a shipped name.
         cutouts: Besides the whole image, judge the mean over this many crops. They are drawn once,
@@ -118,7 +119,7 @@ class PromptGuidance(Guidance):
         self,
         *,
         objective: PromptPair = SHAPES_OBJECTIVE,
-        measures: list[PromptPair] = SHAPES_MEASURES,
+        measures: list[PromptPair] | None = None,
         model: str = SHAPES_CLIP,
         pretrained: str | None = SHAPES_CLIP,
         cutouts: int = 0,
@@ -128,9 +129,9 @@ class PromptGuidance(Guidance):
     ) -> None:
         super().__init__()
         self.objective = objective
-        self.pairs = list(measures)
+        self.pairs = SHAPES_MEASURES if measures is None else measures
         self.measure_names = tuple(pair.name for pair in measures)
-        if not measures or len(set(self.measure_names)) < len(measures):
+        if not self.pairs or len(set(self.measure_names)) < len(self.pairs):
             raise PromptError("Guidance needs at least one measure, and each its own name.")
         self.model = model
         self.pretrained = pretrained

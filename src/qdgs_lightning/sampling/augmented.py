@@ -42,6 +42,9 @@ def augment(images: Tensor, how: Augmentation) -> Tensor:
 class AugmentedGuidance(Guidance):
     """Guidance that reports the measures of the image first, then those of each altered copy.
 
+    The objective is the lowest of theirs: what a search found because the judge errs on one view
+    of an image seldom survives another.
+
     One generator evaluation serves them all, so that a check of agreement costs no images.
 
     Args:
@@ -62,10 +65,13 @@ class AugmentedGuidance(Guidance):
         self.guidance.prepare()
 
     def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
-        """Judge ``[n, 3, S, S]``; the objective is that of the unaltered image."""
-        objective, measures = self.guidance(images, latents)
-        altered = [self.guidance(augment(images, how), latents) for how in self.augmentations]
-        return Evaluation(objective, torch.cat([measures, *(e.measures for e in altered)], dim=1))
+        """Judge ``[n, 3, S, S]``; see `Guidance.forward`."""
+        views = [images, *(augment(images, how) for how in self.augmentations)]
+        judged = [self.guidance(view, latents) for view in views]
+        return Evaluation(
+            torch.stack([evaluation.objective for evaluation in judged]).amin(dim=0),
+            torch.cat([evaluation.measures for evaluation in judged], dim=1),
+        )
 
     def describe(self) -> dict[str, object]:
         """Describe the judge and the alterations."""

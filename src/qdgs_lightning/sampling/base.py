@@ -23,7 +23,7 @@ class Quality:
     """What an image must be like before a sampler trusts its label.
 
     Attributes:
-        objective: Least objective, in the guidance's units.
+        objective: Least objective, in the guidance's units, of the image and its alterations.
         quantile: The share of every joint bin, lowest objective first, that is left out; within
             bins, so that a rare bin is not wiped out by a common one.
         agreement: Alterations of the image under which every label must stay the same.

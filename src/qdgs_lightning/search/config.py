@@ -44,6 +44,8 @@ class SearchConfig:
             raises the objective that a cell demands, in (0, 1].
         threshold_min: What an empty cell of the annealed archive demands. None takes a low
             quantile of the prior, see `calibrate`.
+        objective_min: Latents with a lower objective are not archived, so that the search neither
+            keeps nor builds on what nobody would use. None archives all.
         calibration: Prior samples that open every search. They are part of its budget and enter
             its archive.
         evaluation_batch_size: Latents per forward pass; changes speed and memory, and the last
@@ -64,6 +66,7 @@ class SearchConfig:
     line_sigma: float = 0.2
     archive_learning_rate: float = 0.02
     threshold_min: float | None = None
+    objective_min: float | None = None
     calibration: int = 512
     evaluation_batch_size: int = 32
     seed: int = 0

@@ -206,6 +206,12 @@ class QDSearch:
         self._scheduler = make_scheduler(config, self._calibration, generator, start)
         for archive in archives_of(self._scheduler):
             archive.add(flat, sample.objective.numpy(), sample.measures.numpy())
+        if self._scheduler.result_archive.empty:
+            raise SearchError(
+                f"None of {config.calibration} prior samples has an objective above "
+                f"search.objective_min ({config.objective_min}; their best is "
+                f"{float(sample.objective.max()):.4g}); lower it."
+            )
 
     def _iterate(self, scheduler: Scheduler) -> None:
         """Let all emitters ask once and tell them the outcome."""
