@@ -33,4 +33,5 @@ weights: setup ## Remake the shipped weights (about an hour) and run their accep
 	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
 	$(BIN)/qdgs fit --config configs/shapes_annotator.yaml
 	$(BIN)/qdgs fit --config configs/shapes_generator.yaml
+	$(BIN)/qdgs fit --config configs/shapes_generator_098.yaml
 	$(BIN)/pytest tests/weights tests/guidance tests/generators tests/models

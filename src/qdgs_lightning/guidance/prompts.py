@@ -130,7 +130,7 @@ class PromptGuidance(Guidance):
         super().__init__()
         self.objective = objective
         self.pairs = SHAPES_MEASURES if measures is None else measures
-        self.measure_names = tuple(pair.name for pair in measures)
+        self.measure_names = tuple(pair.name for pair in self.pairs)
         if not self.pairs or len(set(self.measure_names)) < len(self.pairs):
             raise PromptError("Guidance needs at least one measure, and each its own name.")
         self.model = model
