@@ -41,10 +41,11 @@ def main(args: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     try:
         _dispatch(words, from_python=args is not None)
-    except (QDGSError, OSError) as error:
-        if os.environ.get("QDGS_DEBUG") or os.environ.get("JSONARGPARSE_DEBUG"):
+    except Exception as error:
+        mistake = _mistake(error)
+        if mistake is None or os.environ.get("QDGS_DEBUG") or os.environ.get("JSONARGPARSE_DEBUG"):
             raise
-        sys.exit(f"qdgs: {_sentence(error)}")
+        sys.exit(f"qdgs: {_sentence(mistake)}")
 
 
 def _dispatch(words: list[str], *, from_python: bool) -> None:
@@ -106,7 +107,20 @@ def _run_function(command: str, words: list[str]) -> None:
     function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
 
 
-def _sentence(error: Exception) -> str:
+def _mistake(error: BaseException) -> BaseException | None:
+    """The user's mistake behind an error, if there is one.
+
+    jsonargparse wraps what the constructors of nested classes raise.
+    """
+    if isinstance(error, OSError):
+        return error
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, QDGSError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
+def _sentence(error: BaseException) -> str:
     """One sentence for people; the system's own errors get the file's name."""
     if isinstance(error, OSError) and error.strerror:
         where = f" '{Path(os.fsdecode(error.filename))}'" if error.filename else ""

@@ -19,6 +19,7 @@ from qdgs_lightning.sampling import (
     SamplingError,
     seeded_generator,
 )
+from qdgs_lightning.sampling.augmented import AugmentedGuidance
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 
 BINS = [
@@ -151,6 +152,19 @@ def test_objective_floors_by_value_and_by_quantile_of_each_bin() -> None:
         objective = plain.latents[plain.bins == joint][:, 2].sort().values
         assert torch.equal(kept, objective[-len(kept) :])
         assert len(kept) == pytest.approx(0.25 * len(objective), abs=1)
+
+
+def test_objective_is_the_lowest_over_all_views() -> None:
+    class Corner(_PixelGuidance):
+        """The objective is one corner's blue, which turns move elsewhere."""
+
+        def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+            return Evaluation(images[:, 2, 0, 0], images[:, :2, 4, 1])
+
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    judged = AugmentedGuidance(Corner(), ["rotate_90", "rotate_180", "rotate_270"])
+    corners = images[:, 2][:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.equal(judged(images, images).objective, corners.amin(dim=1))
 
 
 def test_empty_bins_and_repeats_are_reported() -> None:

@@ -28,7 +28,12 @@ CONFIGS = {
         grid=(12, 10), algorithm=algorithm, emitters=3, batch_size=7, calibration=40, seed=1
     )
     for algorithm in get_args(Algorithm)
-} | {"published": SearchConfig.published(grid=(12, 10))}
+} | {
+    "published": SearchConfig.published(grid=(12, 10)),
+    "floor": SearchConfig(
+        grid=(12, 10), emitters=3, batch_size=7, calibration=40, seed=1, objective_min=99.2
+    ),
+}
 every_algorithm = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
 
@@ -81,7 +86,8 @@ def test_elites_are_those_pyribs_keeps_of_all_that_was_evaluated(config: SearchC
     oracle = GridArchive(
         solution_dim=6, dims=config.grid, ranges=archive.metadata.ranges, dtype=np.float32
     )
-    oracle.add(latents.flatten(1), objective, measures)
+    allowed = objective > (-torch.inf if config.objective_min is None else config.objective_min)
+    oracle.add(latents.flatten(1)[allowed], objective[allowed], measures[allowed])
     held = oracle.data()
     ours, theirs = np.argsort(archive.cell.numpy()), np.argsort(held["index"])
     np.testing.assert_array_equal(archive.cell.numpy()[ours], held["index"][theirs])
@@ -184,6 +190,12 @@ def test_a_threshold_that_nothing_reaches_is_named() -> None:
         pytest.raises(SearchError, match=r"reached search.threshold_min \(1000.0\)"),
     ):
         QDSearch(ToyGenerator(), FlatGuidance(), config).run(5000)
+
+
+def test_a_floor_that_nothing_reaches_is_named() -> None:
+    config = SearchConfig(grid=(12, 10), calibration=40, objective_min=1000.0)
+    with pytest.raises(SearchError, match=r"None of 40 prior samples .* lower it"):
+        begin(config, iterations=1)
 
 
 def test_only_the_same_search_is_continued(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ _DRIFT = 0.1
 # Lowest and highest lambda.
 _DAMPING = (1e-4, 1.0)
 _TOO_LONG = 10.0
+_FLOOR_PENALTY = 8.0
 _NUM_NEARBY = 128
 _NEARBY_CELLS = 1.5
 
@@ -110,6 +111,8 @@ class Aim:
             empty, 0.25 * np.clip(quality, -1, 1), np.log(self._improvement * gain + 1e-9)
         )
         chance = -0.5 * centres.shape[1] * np.log1p((reach.miss / _HIT_RADIUS) ** 2)
+        # An archive with a floor takes nothing worse, be the cell empty or not.
+        chance -= _FLOOR_PENALTY * np.maximum(survey.floor - quality, 0)
         chance -= np.where(reach.length > 0.5 * self._max_norm, _TOO_LONG, 0)
         promise = worth + chance - np.log1p(self.tries[cells])
         promise -= 0.5 * np.log1p(models.uses[: models.count, None])

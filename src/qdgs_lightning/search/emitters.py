@@ -97,15 +97,12 @@ def make_scheduler(
     """
     seeds = Seeds.of(config)
     size = generator.latent_size
-    floor = config.objective_min
     archive = PackedGridArchive(
         solution_dim=size,
         grid=config.grid,
         ranges=calibration.ranges,
         seed=seeds.result_archive,
-        # At a learning rate of one a cell demands its elite's objective, as without thresholds.
-        learning_rate=None if floor is None else 1.0,
-        threshold_min=-np.inf if floor is None else floor,
+        floor=config.objective_min,
     )
     if config.algorithm not in ANNEALED_ALGORITHMS:
         return Scheduler(archive, _make_emitters(config, archive, generator, start, seeds))

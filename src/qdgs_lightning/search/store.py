@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from ribs.archives import ArrayStore, GridArchive
-from ribs.typing import Int
+from ribs.typing import BatchData, Int
 from torch import Tensor
 
 
@@ -108,6 +108,7 @@ class PackedGridArchive(GridArchive):
         seed: Seeds the choice of elites.
         learning_rate: Annealing of the thresholds; None keeps the best of each cell.
         threshold_min: What an empty cell demands; only with `learning_rate`.
+        floor: What no cell may fall below, whatever its threshold; None for nothing.
     """
 
     _store: PackedStore
@@ -121,6 +122,7 @@ class PackedGridArchive(GridArchive):
         seed: np.random.SeedSequence,
         learning_rate: float | None = None,
         threshold_min: float = -np.inf,
+        floor: float | None = None,
     ) -> None:
         super().__init__(
             solution_dim=solution_dim,
@@ -132,6 +134,34 @@ class PackedGridArchive(GridArchive):
             dtype=np.float32,
         )
         self._store = PackedStore(self._store.field_desc, capacity=int(np.prod(grid)))
+
+        self._floor = floor
+
+    def add(
+        self,
+        solution: ArrayLike,
+        objective: ArrayLike,
+        measures: ArrayLike,
+        **fields: ArrayLike,
+    ) -> BatchData:
+        """Add what is above the floor, see `GridArchive.add`; the rest is told "not added".
+
+        A `threshold_min` would not do: pyribs then sets a cell's threshold to the mean of a batch,
+        and a worse latent could replace a better one.
+        """
+        if self._floor is None:
+            return super().add(solution, objective, measures, **fields)
+        objective = np.asarray(objective, dtype=np.float32)
+        above = objective > self._floor
+        added: BatchData = {
+            "status": np.zeros(len(objective), dtype=np.int32),
+            "value": objective - np.float32(self._floor),
+        }
+        if above.any():
+            columns = (np.asarray(column)[above] for column in (solution, objective, measures))
+            for name, values in super().add(*columns).items():
+                added[name][above] = values
+        return added
 
     def rows(self, field: str) -> NDArray[Any]:
         """Return one field of all elites without a copy; "index" is their cells."""
