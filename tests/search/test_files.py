@@ -1,6 +1,7 @@
 """Files that are whole or absent."""
 
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,3 +92,27 @@ def test_truncated_and_foreign_files_are_told_apart_from_archives(tmp_path: Path
         read_tree(path, "a")
     with pytest.raises(ArchiveError, match="not a whole archive file"):
         read_tree(tmp_path, "a")
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "tree.safetensors"
+    trees = [
+        {"tree": {"size": size, "values": torch.full((size,), float(size))}} for size in (500, 501)
+    ]
+    write_tree(path, trees[0])
+    done = threading.Event()
+
+    def keep_replacing() -> None:
+        while not done.is_set():
+            for tree in trees:
+                write_tree(path, tree)
+
+    writer = threading.Thread(target=keep_replacing)
+    writer.start()
+    try:
+        for _ in range(500):
+            tree = read_tree(path, "tree")["tree"]
+            assert torch.equal(tree["values"], torch.full((tree["size"],), float(tree["size"])))
+    finally:
+        done.set()
+        writer.join()

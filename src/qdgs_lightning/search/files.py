@@ -65,9 +65,13 @@ def read_tree(path: Path, *branches: str) -> dict[str, Any]:
         ArchiveError: There is no such file, or it is truncated or of another kind.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            return {branch: _insert_tensors(header[branch], file) for branch in branches}
+        while True:
+            before = _identity(path)
+            try:
+                return _read_branches(path, branches)
+            except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError):
+                if _identity(path) == before:
+                    raise
     except FileNotFoundError as error:
         raise ArchiveError(f"There is no archive file {path}; check the path.") from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -75,6 +79,28 @@ def read_tree(path: Path, *branches: str) -> dict[str, Any]:
             f"{path} is not a whole archive file of this package ({error}); bring another copy, or "
             "move it away to start anew."
         ) from error
+
+
+def _read_branches(path: Path, branches: tuple[str, ...]) -> dict[str, Any]:
+    """Read branches of a file that a running search may replace in the meantime.
+
+    Raises:
+        ValueError: It was replaced: safetensors opens a file twice, so that the header may be that
+            of the old one and the tensors those of the new.
+    """
+    before = _identity(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {})[_KEY])
+        tree = {branch: _insert_tensors(header[branch], file) for branch in branches}
+    if _identity(path) != before:
+        raise ValueError("it was replaced while it was read")
+    return tree
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Tell a file from one that took its place."""
+    stat = path.stat()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def check_writable(path: Path) -> None:
