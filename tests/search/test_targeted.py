@@ -301,6 +301,22 @@ def test_raises_the_objective_of_cells_that_random_search_also_fills() -> None:
     assert ours.mean() > random.mean() + 0.5 * random.std()
 
 
+def test_a_floor_keeps_aims_from_ending_below_it() -> None:
+    evaluate = linear_problem(30, 2)
+    expected = []
+    for floor in (None, 1.0):
+        archive = make_archive(30, 2, cells=20)
+        begin(archive, evaluate, n=300)
+        emitter = TargetedEmitter(archive, num_parents=18, objective_min=floor, seed=0)
+        parents = emitter.ask_dqd()
+        objective, measures, jacobian = evaluate(parents)
+        emitter.tell_dqd(parents, objective, measures, jacobian, {})
+        children = aimed_children(emitter, emitter.ask())
+        expected.append((evaluate(children)[0] > 1.0).mean())
+
+    assert expected[1] > expected[0] + 0.2
+
+
 def test_prior_of_a_sample_has_its_mean_spread_and_radius() -> None:
     rng = np.random.default_rng(0)
     sample = (3 + 2 * rng.standard_normal((4000, 9))).astype(np.float32)

@@ -45,10 +45,17 @@ class Aim:
         num_cells: Cells of the grid.
         max_norm: Largest length of a latent; steps are at most half as long.
         improvement: Worth of raising an elite over the whole scale of quality.
+        objective_min: What the archive demands of any elite; None for nothing.
     """
 
     def __init__(
-        self, *, models: LocalModels, num_cells: int, max_norm: float, improvement: float
+        self,
+        *,
+        models: LocalModels,
+        num_cells: int,
+        max_norm: float,
+        improvement: float,
+        objective_min: float | None = None,
     ) -> None:
         self.models = models
         self.tries = np.zeros(num_cells, np.float32)
@@ -57,6 +64,7 @@ class Aim:
         self._climb = 0.3
         self._max_norm = max_norm
         self._improvement = improvement
+        self._objective_min = objective_min
 
     def fly(self, survey: CellSurvey, cells: Cells, n: int, rng: np.random.Generator) -> Flight:
         """Step to the n most promising cells, each from the model that promises most.
@@ -111,8 +119,9 @@ class Aim:
             empty, 0.25 * np.clip(quality, -1, 1), np.log(self._improvement * gain + 1e-9)
         )
         chance = -0.5 * centres.shape[1] * np.log1p((reach.miss / _HIT_RADIUS) ** 2)
-        # An archive with a floor takes nothing worse, be the cell empty or not.
-        chance -= _FLOOR_PENALTY * np.maximum(survey.floor - quality, 0)
+        if self._objective_min is not None:
+            floor = (self._objective_min - survey.low) / survey.scale
+            chance -= _FLOOR_PENALTY * np.maximum(floor - quality, 0)
         chance -= np.where(reach.length > 0.5 * self._max_norm, _TOO_LONG, 0)
         promise = worth + chance - np.log1p(self.tries[cells])
         promise -= 0.5 * np.log1p(models.uses[: models.count, None])

@@ -28,8 +28,6 @@ class CellSurvey:
         low, high = np.quantile(elites["objective"], _QUALITY_QUANTILES)
         self.low, self.scale = float(low), float(max(high - low, 1e-6))
         self.quality: Floats = self.rate(elites["objective"])
-        # What an empty cell demands: minus infinity, unless the archive has a floor.
-        self.floor = (float(archive.threshold_min) - self.low) / self.scale
         self.cell_quality = np.full(archive.cells, -np.inf, np.float32)
         self.cell_quality[elites["index"]] = self.quality
 

@@ -149,6 +149,7 @@ def _make_emitter(
                 sigma0=prior.std,
                 max_norm=prior.max_norm,
                 batch_size=config.batch_size,
+                objective_min=config.objective_min,
                 seed=seed,
             )
         case "random":

@@ -105,6 +105,8 @@ class TargetedEmitter(EmitterBase):
             the forward pass.
         improvement: What raising an elite over the whole scale of quality is worth against filling
             an empty cell.
+        objective_min: What the archive demands of any elite, where it has such a floor: steps that
+            are expected to end below it are avoided.
         seed: Seeds all choices.
 
     Raises:
@@ -127,6 +129,7 @@ class TargetedEmitter(EmitterBase):
         num_parents: int | None = None,
         jacobian_cost: float | None = None,
         improvement: float = 0.1,
+        objective_min: float | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__(
@@ -170,6 +173,7 @@ class TargetedEmitter(EmitterBase):
             num_cells=int(archive.cells),
             max_norm=self._max_norm,
             improvement=improvement,
+            objective_min=objective_min,
         )
         self._rewards = np.ones(_NUM_WAYS)
         self._costs = np.ones(_NUM_WAYS)
