@@ -43,8 +43,10 @@ class ExportWeights(L.Callback):
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the files, once for all ranks."""
-        if not trainer.is_global_zero or not isinstance(pl_module, Exportable):
+        """Write the files, once for all ranks; a trial run is not worth any."""
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        if not isinstance(pl_module, Exportable):
             return
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         paths = [folder / f"{self.name}.safetensors", *([self.output] if self.output else [])]

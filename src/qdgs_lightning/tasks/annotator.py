@@ -14,6 +14,7 @@ from qdgs_lightning.datasets.annotated import AnnotatedImages
 from qdgs_lightning.figures import confusion_matrices
 from qdgs_lightning.loggers import log_figure
 from qdgs_lightning.models.annotator import ShapeAnnotator
+from qdgs_lightning.tasks.optimization import stepped_per_batch
 
 SHAPE_ANSWERS = ("triangle", "square", "neither")
 COLOUR_ANSWERS = ("red", "blue", "mixed")
@@ -91,9 +92,4 @@ class AnnotatorTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
-        optimizer = self.optimizer(self.parameters())
-        scheduler = self.scheduler(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)

@@ -20,6 +20,7 @@ from qdgs_lightning.guidance.clip import (
     image_statistics,
 )
 from qdgs_lightning.guidance.prompts import SHAPES_MEASURES, SHAPES_OBJECTIVE, spherical_distance
+from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.weights.files import save_weights
 
 
@@ -140,9 +141,4 @@ class CLIPTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
-        optimizer = self.optimizer(self.parameters())
-        scheduler = self.scheduler(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
+from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.weights import WeightsError
 
 
@@ -129,9 +130,4 @@ class ImplicitTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
-        optimizer = self.optimizer(self.parameters())
-        scheduler = self.scheduler(optimizer)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)
