@@ -18,8 +18,9 @@ from torch import Tensor
 from qdgs_lightning.generators import Generator, ImplicitGenerator
 from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.search import evaluate
+from qdgs_lightning.search.prior import LatentPrior
 from qdgs_lightning.search.store import PackedGridArchive
-from qdgs_lightning.search.targeted import LatentPrior, TargetedEmitter
+from qdgs_lightning.search.targeted import TargetedEmitter
 
 
 def published(generator: Generator, guidance: Guidance, latents: Tensor) -> Tensor:

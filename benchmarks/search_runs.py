@@ -14,7 +14,7 @@ from torch import Tensor
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Evaluation, Guidance
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
-from qdgs_lightning.search.targeted import LatentPrior
+from qdgs_lightning.search.prior import LatentPrior
 
 COARSE = 10
 """Coarse bins along each measure, for evenness."""

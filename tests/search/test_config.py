@@ -13,7 +13,7 @@ from qdgs_lightning.search.calibration import calibrate
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"algorithm": "cma-es"}, "none of targeted, cma_maega"),
+        ({"algorithm": "cma-es"}, "none of targeted, screened, cma_maega"),
         ({"grid": ()}, "positive number per measure"),
         ({"grid": (5, 0)}, "positive number per measure"),
         ({"emitters": 0}, "search.emitters is 0"),

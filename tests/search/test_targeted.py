@@ -10,7 +10,8 @@ from ribs.archives import GridArchive
 from ribs.emitters import EmitterBase
 from ribs.schedulers import Scheduler
 
-from qdgs_lightning.search.targeted import LatentPrior, TargetedEmitter, TargetedEmitterError
+from qdgs_lightning.search.prior import LatentPrior
+from qdgs_lightning.search.targeted import TargetedEmitter, TargetedEmitterError
 
 Floats = NDArray[np.float32]
 Problem = Callable[[Floats], tuple[Floats, Floats, Floats]]

@@ -194,9 +194,10 @@ def _progress(budget: int, *, shown: bool) -> Iterator[Progress]:
 
 
 def _log_figures(trainer: Trainer, datamodule: SyntheticDataModule, archive: Archive) -> None:
-    """Log a heatmap and a grid of elites for every pair of measures."""
+    """Log a heatmap and a grid of elites for every pair of measures that an image can show."""
     generator, _ = datamodule.prepare_synthesis()
-    names = archive.metadata.measure_names
+    of_latents = archive.metadata.guidance.get("latent_axes", 0)
+    names = archive.metadata.measure_names[: len(archive.metadata.measure_names) - of_latents]
     device = trainer.strategy.root_device
     for x, y in combinations(range(len(names)), 2):
         where = "" if len(names) == 2 else f"_{names[x]}_{names[y]}"

@@ -18,7 +18,7 @@ class Generator(nn.Module, ABC):
         image_size: Side of the square images, in pixels.
 
     Example:
-        >>> generator = GANGenerator()  # the shapes generator that the package ships
+        >>> generator = ImplicitGenerator()  # the shapes generator that the package ships
         >>> generator.prepare()
         >>> latents = generator.sample_latents(4, torch.Generator().manual_seed(0))
         >>> generator(latents).shape

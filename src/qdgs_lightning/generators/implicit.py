@@ -3,8 +3,9 @@
 A small network writes, from a code, the weights of another one, which maps each pixel's position
 to how much of a figure covers it (implicit neural representations; Skorokhodov et al., CVPR 2021).
 Its first layer is a set of half-planes, so straight edges and sharp corners cost nothing, where
-convolutions need many channels and long training. The codes are those of an autoencoder, and a
-rectified flow (Liu et al., ICLR 2023) carries the normal prior to them.
+convolutions need many channels and long training. The codes are those of an autoencoder; a
+rectified flow (Liu et al., ICLR 2023) carries normal noise to them, so that they can be sampled.
+Codes are the latents, as W is searched in StyleGAN2 and not Z: there directions have a meaning.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,17 +18,19 @@ from torch import Tensor, nn
 from qdgs_lightning.generators.base import Generator
 from qdgs_lightning.weights.files import load_weights, read_config, save_weights
 
+_SAMPLE_BATCH = 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitArchitecture:
     """Sizes of an `ImplicitGenerator`.
 
     Attributes:
-        code_size: Coordinates of a latent, and of a code.
+        code_size: Coordinates of a code, which is a latent.
         half_planes: Units of the first layer over the plane.
         hidden: Units of the second layer over the plane.
         width: Units of the layers that write the others' weights, and of the flow's.
-        flow_steps: Midpoint steps from prior to code.
+        flow_steps: Midpoint steps from noise to code.
         image_size: Side of the images in pixels.
     """
 
@@ -97,7 +100,7 @@ class ImplicitDecoder(nn.Module):
 
 
 class LatentFlow(nn.Module):
-    """The velocity field of a rectified flow from normal latents to codes."""
+    """The velocity field of a rectified flow from normal noise to codes."""
 
     def __init__(self, code_size: int, width: int) -> None:
         super().__init__()
@@ -130,9 +133,9 @@ class LatentFlow(nn.Module):
         time = torch.rand(len(codes), 1, generator=generator, device=device)
         return F.mse_loss(self(torch.lerp(starts, codes, time), time), codes - starts)
 
-    def transport(self, latents: Tensor, steps: int) -> Tensor:
-        """Carry latents ``[n, code_size]`` to codes by the midpoint rule."""
-        points = latents
+    def transport(self, noise: Tensor, steps: int) -> Tensor:
+        """Carry normal noise ``[n, code_size]`` to codes by the midpoint rule."""
+        points = noise
         for step in range(steps):
             time = torch.full_like(points[:, :1], step / steps)
             middle = points + self(points, time) / (2 * steps)
@@ -141,7 +144,7 @@ class LatentFlow(nn.Module):
 
 
 class ImplicitGenerator(Generator):
-    """Flow and decoder together: normal latents in, images out.
+    """Draws images of codes; the prior of codes is what the flow makes of normal noise.
 
     Args:
         weights: A shipped name or a path from ``qdgs fit --config configs/shapes_generator.yaml``;
@@ -180,11 +183,16 @@ class ImplicitGenerator(Generator):
         save_weights(self, path, asdict(self.architecture))
 
     def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw standard normal latents; see `Generator.sample_latents`."""
-        return torch.randn(n, *self.latent_shape, generator=generator)
+        """Draw codes; see `Generator.sample_latents`."""
+        noise = torch.randn(n, *self.latent_shape, generator=generator)
+        device = self.decoder.axis.device
+        with torch.no_grad():
+            parts = [
+                self.flow.transport(part.to(device), self.architecture.flow_steps).cpu()
+                for part in torch.split(noise, _SAMPLE_BATCH)
+            ]
+        return torch.cat(parts)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Draw images; see `Generator.forward`."""
-        return torch.as_tensor(
-            self.decoder(self.flow.transport(latents, self.architecture.flow_steps))
-        )
+        return torch.as_tensor(self.decoder(latents))

@@ -1,6 +1,7 @@
 """Guidance: image in, objective and measures out."""
 
 from qdgs_lightning.guidance.base import Evaluation, Guidance
+from qdgs_lightning.guidance.latent_axes import LatentAxes
 from qdgs_lightning.guidance.prompts import PromptGuidance, PromptPair
 
-__all__ = ["Evaluation", "Guidance", "PromptGuidance", "PromptPair"]
+__all__ = ["Evaluation", "Guidance", "LatentAxes", "PromptGuidance", "PromptPair"]

@@ -22,7 +22,7 @@ _DRIFT = 0.1
 _DAMPING = (1e-4, 1.0)
 _TOO_LONG = 10.0
 _FLOOR_PENALTY = 8.0
-_NUM_NEARBY = 128
+_NUM_NEARBY = 256
 _NEARBY_CELLS = 1.5
 
 
@@ -119,9 +119,7 @@ class Aim:
             empty, 0.25 * np.clip(quality, -1, 1), np.log(self._improvement * gain + 1e-9)
         )
         chance = -0.5 * centres.shape[1] * np.log1p((reach.miss / _HIT_RADIUS) ** 2)
-        if self._objective_min is not None:
-            floor = (self._objective_min - survey.low) / survey.scale
-            chance -= _FLOOR_PENALTY * np.maximum(floor - quality, 0)
+        chance -= floor_penalty(survey, quality, self._objective_min)
         chance -= np.where(reach.length > 0.5 * self._max_norm, _TOO_LONG, 0)
         promise = worth + chance - np.log1p(self.tries[cells])
         promise -= 0.5 * np.log1p(models.uses[: models.count, None])
@@ -183,6 +181,15 @@ class Aim:
         along = np.eye(len(grid), dtype=np.intp)
         beside = np.clip(corners[:, None] + np.concatenate([along, -along]), 0, grid - 1)
         self.tries[np.ravel_multi_index(tuple(np.moveaxis(beside, -1, 0)), tuple(grid))] *= 0.5
+
+
+def floor_penalty(survey: CellSurvey, quality: Floats, objective_min: float | None) -> Floats:
+    """Return what an expected quality below the archive's floor takes from log-chances."""
+    if objective_min is None:
+        return np.zeros_like(quality)
+    floor = (objective_min - survey.low) / survey.scale
+    penalty: Floats = _FLOOR_PENALTY * np.maximum(floor - quality, 0)
+    return penalty
 
 
 def shortened(points: Floats, max_norm: float) -> Floats:

@@ -8,6 +8,9 @@ Floats = NDArray[np.float32]
 Cells = NDArray[np.intp]
 # Objectives are rated between these quantiles of the elites': outliers set no scale.
 _QUALITY_QUANTILES = (0.05, 0.95)
+# Regions that elites are spread over: at most so many along a measure, and about so many in all.
+_REGIONS_ALONG = 4
+_REGIONS = 256
 # A cell that is as good as its neighbours may still be worth a little.
 _LEAST_GAIN = 0.02
 
@@ -25,11 +28,18 @@ class CellSurvey:
         self.measures: Floats = elites["measures"]
         upper = np.asarray(self.grid, np.float32)
         self.positions: Floats = np.clip(grid_position(archive, self.measures), 0, upper)
-        low, high = np.quantile(elites["objective"], _QUALITY_QUANTILES)
+        self.objective: Floats = elites["objective"]
+        low, high = np.quantile(self.objective, _QUALITY_QUANTILES)
         self.low, self.scale = float(low), float(max(high - low, 1e-6))
-        self.quality: Floats = self.rate(elites["objective"])
+        self.quality: Floats = self.rate(self.objective)
         self.cell_quality = np.full(archive.cells, -np.inf, np.float32)
         self.cell_quality[elites["index"]] = self.quality
+        along = min(_REGIONS_ALONG, max(2, int(_REGIONS ** (1 / len(self.grid)))))
+        self._region_grid = tuple(min(along, size) for size in self.grid)
+        self._elite_regions = self.region_of(elites["index"].astype(np.intp))
+        self.region_sizes: Floats = np.bincount(
+            self._elite_regions, minlength=int(np.prod(self._region_grid))
+        ).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.quality)
@@ -49,6 +59,22 @@ class CellSurvey:
         corners = np.clip(np.floor(positions), 0, last).astype(np.intp)
         cells: Cells = np.ravel_multi_index(tuple(corners.T), self.grid)
         return cells
+
+    def region_of(self, cells: Cells) -> Cells:
+        """Return the coarse region of the measure space that each cell lies in."""
+        corners = np.unravel_index(cells, self.grid)
+        coarse = tuple(
+            corner * regions // size
+            for corner, regions, size in zip(corners, self._region_grid, self.grid, strict=True)
+        )
+        regions: Cells = np.ravel_multi_index(coarse, self._region_grid)
+        return regions
+
+    def spread_rows(self, n: int, rng: np.random.Generator) -> Cells:
+        """Draw n elites: a region that holds any first, then one of its elites."""
+        weights = np.cumsum(1 / self.region_sizes[self._elite_regions].astype(np.float64))
+        rows: Cells = np.searchsorted(weights, rng.random(n) * weights[-1], side="right")
+        return np.minimum(rows, len(self) - 1)
 
     def targets(self, n: int, tries: Floats, improvement: float, rng: np.random.Generator) -> Cells:
         """Draw up to n different cells beside elites: empty ones, and ones worse than a neighbour.

@@ -6,7 +6,9 @@ from typing import Literal, get_args
 
 from qdgs_lightning.errors import QDGSError
 
-Algorithm = Literal["targeted", "cma_maega", "cma_mega", "cma_mae", "map_elites", "random"]
+Algorithm = Literal[
+    "targeted", "screened", "cma_maega", "cma_mega", "cma_mae", "map_elites", "random"
+]
 
 
 class SearchError(QDGSError):
@@ -23,6 +25,8 @@ class SearchConfig:
 
             - ``targeted``: steps along the measures' gradients to empty and weak cells, see
               `TargetedEmitter`.
+            - ``screened``: samples of the prior, those that a surrogate expects in empty and weak
+              cells, see `ScreenedEmitter`. Its elites make the most varied training data.
             - ``cma_maega``, ``cma_mega``: gradient arborescence (Fontaine and Nikolaidis 2021,
               arXiv 2106.03894), with and without the annealed archive of CMA-MAE.
             - ``cma_mae``: an evolution strategy on the latents and an annealed archive (Fontaine
@@ -33,11 +37,12 @@ class SearchConfig:
               compare with it.
         ranges: Lowest and highest value of each measure that the grid spans; what lies outside
             counts to the edge cells. None takes them from a sample of the prior, see `calibrate`.
-        emitters: How many independent searchers share the archive.
+        emitters: How many independent searchers share the archive; ``targeted`` and
+            ``screened`` join them to one.
         batch_size: Latents per emitter and iteration, those with gradients included.
         sigma: Scale of random steps: standard deviation of the coefficients of normalised
             gradients (``cma_maega``, ``cma_mega``) or of the noise on a latent's coordinates
-            (``cma_mae``, ``map_elites``). ``targeted`` and ``random`` have no use for it.
+            (``cma_mae``, ``map_elites``). the others have no use for it.
         step_size: Learning rate of the Adam steps of ``cma_maega`` and ``cma_mega``.
         line_sigma: Scale of steps along the line between two elites (``map_elites``).
         archive_learning_rate: How fast the annealed archive of ``cma_maega`` and ``cma_mae``

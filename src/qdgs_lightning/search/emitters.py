@@ -16,9 +16,10 @@ from ribs.schedulers import Scheduler
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.search.calibration import Calibration
 from qdgs_lightning.search.config import SearchConfig
-from qdgs_lightning.search.prior import PriorEmitter
+from qdgs_lightning.search.prior import LatentPrior, Prior, PriorEmitter
+from qdgs_lightning.search.screened import ScreenedEmitter
 from qdgs_lightning.search.store import PackedGridArchive
-from qdgs_lightning.search.targeted import LatentPrior, TargetedEmitter
+from qdgs_lightning.search.targeted import TargetedEmitter
 
 GRADIENT_ALGORITHMS = ("targeted", "cma_maega", "cma_mega")
 ANNEALED_ALGORITHMS = ("cma_maega", "cma_mae")
@@ -41,7 +42,8 @@ class Start(NamedTuple):
     def anywhere(cls, config: SearchConfig, size: int) -> "Start":
         """Return a start for emitters that are to be brought into another state at once."""
         zeros = np.zeros((config.emitters, size), dtype=np.float32)
-        return cls(zeros, LatentPrior(zeros[0], np.ones_like(zeros[0]), 1.0))
+        scale = LatentPrior(mean=zeros[0], std=np.ones_like(zeros[0]), max_norm=1.0)
+        return cls(zeros, scale)
 
     @classmethod
     def of(
@@ -126,8 +128,34 @@ def _make_emitters(
     seeds: Seeds,
 ) -> list[EmitterBase]:
     """Build as many emitters as the configuration asks for."""
+    seed = as_int(seeds.emitters[0])
+    # What learns from evaluations works as one: several would know less each.
+    if config.algorithm == "targeted":
+        return [
+            TargetedEmitter(
+                archive,
+                x0=start.prior.mean,
+                sigma0=start.prior.std,
+                prior=Prior(generator),
+                max_norm=start.prior.max_norm,
+                batch_size=config.iteration_size,
+                objective_min=config.objective_min,
+                seed=seed,
+            )
+        ]
+    if config.algorithm == "screened":
+        return [
+            ScreenedEmitter(
+                archive,
+                prior=Prior(generator),
+                scale=start.prior,
+                batch_size=config.iteration_size,
+                objective_min=config.objective_min,
+                seed=seed,
+            )
+        ]
     return [
-        _make_emitter(config, archive, generator, x0, start.prior, as_int(seed))
+        _make_emitter(config, archive, generator, x0, as_int(seed))
         for x0, seed in zip(start.latents, seeds.emitters, strict=True)
     ]
 
@@ -137,21 +165,10 @@ def _make_emitter(
     archive: GridArchive,
     generator: Generator,
     x0: NDArray[np.float32],
-    prior: LatentPrior,
     seed: int,
 ) -> EmitterBase:
     """Build an emitter of the algorithm that the configuration names."""
     match config.algorithm:
-        case "targeted":
-            return TargetedEmitter(
-                archive,
-                x0=prior.mean,
-                sigma0=prior.std,
-                max_norm=prior.max_norm,
-                batch_size=config.batch_size,
-                objective_min=config.objective_min,
-                seed=seed,
-            )
         case "random":
             return PriorEmitter(
                 archive, generator=generator, batch_size=config.batch_size, seed=seed
@@ -176,7 +193,7 @@ def _make_emitter(
                 batch_size=config.batch_size,
                 seed=seed,
             )
-        case "cma_maega" | "cma_mega":
+        case _:
             annealed = config.algorithm == "cma_maega"
             return GradientArborescenceEmitter(
                 archive,

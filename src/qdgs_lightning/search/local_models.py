@@ -123,12 +123,6 @@ class LocalModels:
         slopes: Floats = np.sqrt(np.maximum(self._steepness[rows] - lost, 0)).astype(np.float32)
         return slopes
 
-    def nearest(self, points: Floats) -> NDArray[np.intp]:
-        """Return the model nearest to each point."""
-        known = self.points[: self.count]
-        rows: NDArray[np.intp] = (0.5 * (known**2).sum(axis=1) - points @ known.T).argmin(axis=1)
-        return rows
-
     def predict(self, rows: NDArray[np.intp], steps: Floats) -> tuple[Floats, Floats]:
         """Return objectives ``[n]`` and positions ``[n, k]`` after steps from models."""
         changes = _apply(self.gradients[rows], steps)
