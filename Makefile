@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 demo: setup ## Train and test on the shapes without, with random and with quality-diversity samples
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/qdgs shapes-demo
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/qdgs shapes-demo --overlay configs/shapes_rare.yaml
 
 test: setup ## Check style and types, and run the tests
 	$(BIN)/ruff check .

@@ -15,10 +15,11 @@ from jsonargparse import auto_cli
 from ribs.schedulers import Scheduler
 from torch import Tensor
 
+from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import Generator, ImplicitGenerator
 from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.search import evaluate
-from qdgs_lightning.search.prior import LatentPrior
+from qdgs_lightning.search.prior import LatentPrior, Prior
 from qdgs_lightning.search.store import PackedGridArchive
 from qdgs_lightning.search.targeted import TargetedEmitter
 
@@ -97,11 +98,11 @@ def share_outside(
                 archive,
                 x0=prior.mean,
                 sigma0=prior.std,
+                prior=Prior(generator),
                 max_norm=prior.max_norm,
-                batch_size=batch_size,
-                seed=seed,
+                batch_size=emitters * batch_size,
+                seed=0,
             )
-            for seed in range(emitters)
         ],
     )
     outside, inside = [], []
@@ -144,6 +145,7 @@ def main(
         iterations: Search iterations.
         generator: Weights of the generator.
     """
+    keep_freed_memory()  # as every qdgs command does; both sides gain
     torch.set_num_threads(1)
     model, guidance = ImplicitGenerator(weights=generator), PromptGuidance()
     model.prepare()

@@ -15,12 +15,14 @@ from benchmarks.search_report import Results, write_page
 from benchmarks.search_runs import Contestant, Run, Scale, race
 from jsonargparse import auto_cli
 
+from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.search import SearchConfig
 
 ALGORITHMS = (
     "targeted",
+    "screened",
     "cma_maega",
     "cma_mega",
     "cma_mae",
@@ -44,8 +46,8 @@ def configure(name: str, scale: Scale, seed: int) -> SearchConfig:
             return replace(config, algorithm="cma_mae", sigma=0.2)
         case "map_elites":
             return replace(config, algorithm="map_elites", sigma=0.1, line_sigma=0.3)
-        case "random":
-            return replace(config, algorithm="random")
+        case "random" | "screened":
+            return replace(config, algorithm=name)
         case "targeted":
             return config
     raise ValueError(f"{name!r} is no contestant; choose from {', '.join(ALGORITHMS)}.")
@@ -73,6 +75,7 @@ def main(
         runs: Where finished runs are kept: what is there is not run again.
         generator: Weights of the generator.
     """
+    keep_freed_memory()
     torch.set_num_threads(1)
     model, guidance = ImplicitGenerator(weights=generator), PromptGuidance()
     model.prepare()

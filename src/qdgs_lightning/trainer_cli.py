@@ -91,6 +91,20 @@ class TrainerCLI(LightningCLI):
         """Settle how W&B runs before a logger is made."""
         keep_wandb_offline_without_key()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TrainerCLI":
+        """Stay one: an injected optimizer refers to the command, and averaging copies the task.
+
+        The copy would take the loggers along, and W&B's begins a run when it is copied.
+        """
+        return self
+
+    def before_fit(self) -> None:
+        """Keep a trial run from leaving a checkpoint: Lightning saves the last one even then."""
+        if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            for callback in self.trainer.checkpoint_callbacks:
+                if isinstance(callback, ModelCheckpoint):
+                    callback.save_last = None
+
     def after_fit(self) -> None:
         """Say where everything lies, and what to type next."""
         folder, checkpoint = run_folder(self.trainer), newest_checkpoint(self.trainer)

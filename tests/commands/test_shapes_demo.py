@@ -53,3 +53,15 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_missing_config_is_told() -> None:
     with pytest.raises(SystemExit, match=r"shapes_random\.yaml"):
         main(["shapes-demo", "--arms", "[random]"])
+
+
+def test_an_overlay_lies_over_every_arm(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("overlay.yaml").write_text("trainer: {max_epochs: 1}\n")
+    main(["shapes-demo", "--arms", "[none,qd]", "--overlay", "overlay.yaml"])
+    told = capsys.readouterr().out
+    for arm in LEARNING_RATES:
+        layers = f"--config configs/shapes_{arm}.yaml --config overlay.yaml"
+        assert f"$ qdgs fit {layers}\n" in told
+        assert f"$ qdgs test {layers} --ckpt_path" in told
+        saved = Path(f"runs/shapes_{arm}/version_0/config.yaml").read_text()
+        assert "max_epochs: 1\n" in saved

@@ -24,8 +24,8 @@ def test_it_is_ridge_regression_on_its_features() -> None:
         surrogate.add(part, _bent(part))
     # The constant is a feature like others here, so that the oracle must not add its own.
     oracle = Ridge(alpha=1.0, fit_intercept=False)
-    oracle.fit(surrogate._features(points), _bent(points))
-    expected = oracle.predict(surrogate._features(held_out))
+    oracle.fit(surrogate._features(points).numpy(), _bent(points))
+    expected = oracle.predict(surrogate._features(held_out).numpy())
     np.testing.assert_allclose(surrogate.predict(held_out), expected, atol=2e-3)
     assert surrogate.count == 300
 

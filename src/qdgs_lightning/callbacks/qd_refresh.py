@@ -92,9 +92,7 @@ class QDRefresh(Callback):
             self._search = QDSearch(generator, guidance, self.config)
             if self._restored is not None:
                 self._search.load_state_dict(self._restored)
-                datamodule.set_archive(self._search.archive)
-                return
-            if self.path is not None:
+            elif self.path is not None:
                 self._search.load(self.path)
             else:
                 self._run(trainer, self._search, self.evaluations)

@@ -15,6 +15,7 @@ from qdgs_lightning.trainer_cli import TrainerCLI, newest_checkpoint
 def shapes_demo(
     *,
     configs: Path = Path("configs"),
+    overlay: Path | None = None,
     arms: tuple[str, ...] = ("none", "random", "qd"),
     output: Path = Path("runs/shapes_demo.png"),
 ) -> None:
@@ -26,6 +27,7 @@ def shapes_demo(
 
     Args:
         configs: The folder of the configurations.
+        overlay: A YAML file laid over each of them.
         arms: Which of them to run; ``none`` trains on the biased images alone.
         output: Where the figure goes, a PNG file.
 
@@ -38,13 +40,14 @@ def shapes_demo(
     started = time.monotonic()
     for arm in arms:
         config = str(configs / f"shapes_{arm}.yaml")
-        console.print(f"\n[bold]$ qdgs fit --config {config}[/bold]")
-        fit = TrainerCLI(["fit", "--config", config])
+        layers = ["--config", config, *(["--config", str(overlay)] if overlay else [])]
+        console.print(f"\n[bold]$ qdgs fit {' '.join(layers)}[/bold]")
+        fit = TrainerCLI(["fit", *layers])
         checkpoint = newest_checkpoint(fit.trainer)
         if checkpoint is None:
             raise ConfigError(f"{config} saves no checkpoint: add a ModelCheckpoint callback.")
         folders[arm] = run_folder(fit.trainer)
-        words = ["test", "--config", config, "--ckpt_path", str(checkpoint)]
+        words = ["test", *layers, "--ckpt_path", str(checkpoint)]
         console.print(f"\n[bold]$ qdgs {' '.join(words)}[/bold]")
         test = TrainerCLI(words)
         accuracies[arm] = {

@@ -128,7 +128,9 @@ class Exploration:
         else:
             low, high = np.log(_BLEND_RANGE)
             share = np.exp(rng.uniform(low, high, (size, 1))).astype(np.float32)
-            points = np.sqrt(1 - share**2) * parents + share * draw(size)
+            # A sample may cost a network: a few serve all blends.
+            others = draw(n)[rng.integers(n, size=size)]
+            points = np.sqrt(1 - share**2) * parents + share * others
         points = shortened(points, self._max_norm)
         chosen, cells = self._screen(survey, points, n, tries, rng)
         return points[chosen], cells

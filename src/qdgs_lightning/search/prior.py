@@ -28,7 +28,7 @@ class LatentPrior:
     max_norm: float
 
     @classmethod
-    def of(cls, sample: Floats, *, quantile: float = 0.99) -> "LatentPrior":
+    def of(cls, sample: Floats, *, quantile: float = 0.999) -> "LatentPrior":
         """Take the prior from samples of it.
 
         Args:

@@ -3,7 +3,6 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 Floats = NDArray[np.float32]
@@ -37,15 +36,15 @@ class Surrogate:
         self, *, dim: int, num_values: int, num_features: int = 512, seed: int = 0
     ) -> None:
         self.dim = dim
+        self.count = 0
         rng = np.random.default_rng(seed)
         directions = rng.standard_normal((dim, num_features), dtype=np.float32)
-        self._directions = directions / np.linalg.norm(directions, axis=0)
-        self._offsets = rng.standard_normal(num_features, dtype=np.float32)
-        self.count = 0
-        size = num_features + 1
-        self._gram = np.eye(size)
-        self._products = np.zeros((size, num_values))
-        self._weights: Floats | None = None
+        self._directions = torch.from_numpy(directions / np.linalg.norm(directions, axis=0))
+        self._offsets = torch.from_numpy(rng.standard_normal(num_features, dtype=np.float32))
+        # torch and not numpy, whose BLAS keeps threads of its own beside those of torch.
+        self._gram = torch.eye(num_features + 1, dtype=torch.float64)
+        self._products = torch.zeros(num_features + 1, num_values, dtype=torch.float64)
+        self._weights: Tensor | None = None
 
     def add(self, points: Floats, values: Floats) -> None:
         """Learn from evaluations.
@@ -54,33 +53,28 @@ class Surrogate:
             points: Latents in standard deviations of the prior, shape ``[n, D]``.
             values: Shape ``[n, m]``.
         """
-        features = self._features(points).astype(np.float64)
-        self._gram += features.T @ features
-        self._products += features.T @ values.astype(np.float64)
+        features = self._features(points).double()
+        self._gram.addmm_(features.T, features)
+        self._products.addmm_(features.T, torch.from_numpy(values).double())
         self.count += len(points)
         self._weights = None
 
     def predict(self, points: Floats) -> Floats:
         """Predict the values ``[n, m]`` of points ``[n, D]``; zero before anything was learnt."""
         if self._weights is None:
-            solved = cho_solve(cho_factor(self._gram), self._products)
-            self._weights = solved.astype(np.float32)
-        predicted: Floats = self._features(points) @ self._weights
+            factor = torch.linalg.cholesky(self._gram)
+            self._weights = torch.cholesky_solve(self._products, factor).float()
+        predicted: Floats = (self._features(points) @ self._weights).numpy()
         return predicted
 
-    def _features(self, points: Floats) -> Floats:
+    def _features(self, points: Floats) -> Tensor:
         """Return features ``[n, F + 1]``, the last of which is constant."""
-        active = np.maximum(points @ self._directions + self._offsets, 0)
-        constant = np.ones((len(points), 1), np.float32)
-        return np.concatenate([active, constant], axis=1)
+        features = torch.addmm(self._offsets, torch.from_numpy(points), self._directions).relu_()
+        return torch.nn.functional.pad(features, (0, 1), value=1.0)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Return the normal equations, as tensors that share memory with this object."""
-        return {
-            "count": self.count,
-            "gram": torch.from_numpy(self._gram),
-            "products": torch.from_numpy(self._products),
-        }
+        return {"count": self.count, "gram": self._gram, "products": self._products}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         """Continue from what `state_dict` returned, given the same arguments."""
@@ -88,5 +82,5 @@ class Surrogate:
         assert isinstance(gram, Tensor)
         assert isinstance(products, Tensor)
         self.count = int(state["count"])
-        self._gram, self._products = gram.numpy().copy(), products.numpy().copy()
+        self._gram, self._products = gram.clone(), products.clone()
         self._weights = None

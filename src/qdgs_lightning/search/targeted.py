@@ -19,7 +19,7 @@ from qdgs_lightning.search.surrogate import Surrogate
 
 # What a way earned twenty iterations ago counts a third.
 _DISCOUNT = 0.95
-_LEAST_SHARE = 0.08
+_LEAST_SHARE = 0.05
 
 # Memory of the models: they all go into every saved state.
 _MODEL_BYTES = 32 * 2**20
@@ -180,7 +180,7 @@ class TargetedEmitter(EmitterBase):
     @property
     def shares(self) -> Floats:
         """Shares of aimed, line, blended and fresh latents in a batch, shape ``[4]``."""
-        rates = self._rewards / self._costs
+        rates = (self._rewards / self._costs) ** 2
         shares = np.maximum(rates / rates.sum(), _LEAST_SHARE)
         normalised: Floats = (shares / shares.sum()).astype(np.float32)
         return normalised
