@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
-from qdgs_lightning.guidance import PromptGuidance, PromptPair
+from qdgs_lightning.guidance import LatentAxes, PromptGuidance, PromptPair
 from qdgs_lightning.guidance.clip import CLIPError, OpenCLIP
 from qdgs_lightning.guidance.prompts import PromptError, spherical_distance
+from qdgs_lightning.sampling import AugmentedGuidance
 
 
 def _images(n: int) -> torch.Tensor:
@@ -105,6 +106,99 @@ def test_long_latents_cost_objective_by_the_square_of_the_excess() -> None:
     free = _guidance()(images, latents).objective
     costly = _guidance(norm_limit=2.0, norm_weight=0.1)(images, latents).objective
     assert (free - costly).tolist() == pytest.approx([50 * 0.1 * 9, 0], abs=1e-3)
+
+
+def test_uniqueness_is_a_hundred_nearest_angles_over_the_size_of_the_memory() -> None:
+    guidance = _guidance(uniqueness_weight=0.2).double()
+    image = _images(1).double().requires_grad_()
+    latent = torch.zeros(1, 2, dtype=torch.float64)
+    plain = guidance(image, latent)
+    # The embedding turned by known angles, in three directions across it.
+    embedding = guidance.embed(image).detach()
+    noise = torch.randn(3, embedding.shape[1], generator=torch.Generator().manual_seed(2))
+    basis, _ = torch.linalg.qr(torch.cat([embedding, noise.double()]).T)
+    angles = torch.tensor([[0.5], [0.2], [1.1]], dtype=torch.float64)
+    known = angles.cos() * embedding + angles.sin() * basis.T[1:]
+    guidance.load_memory_state({"embeddings": known})
+    unique = guidance(image, latent)
+    term = unique.objective - plain.objective
+    assert term.item() == pytest.approx(-50 * 0.2 * (1 - 100 * 0.2 / 3), abs=1e-6)
+    assert torch.equal(unique.measures, plain.measures)
+    # The objective's slope has the way from the nearest in it.
+    (slope,) = torch.autograd.grad(term, image)
+    (away,) = torch.autograd.grad(spherical_distance(guidance.embed(image), known[1:2]), image)
+    torch.testing.assert_close(slope, 50 * 0.2 * 100 / 3 * away)
+
+
+def test_without_weight_or_memory_uniqueness_changes_no_bit() -> None:
+    images, latents = _images(6), torch.zeros(6, 2)
+    expected = _guidance(cutouts=1)(images, latents)
+    without = _guidance(cutouts=1, uniqueness_weight=0.0)
+    without.remember(images)
+    forgetful = _guidance(cutouts=1, uniqueness_weight=0.2)
+    forgetful.remember(images)
+    forgetful.load_memory_state({})
+    fresh = _guidance(cutouts=1, uniqueness_weight=0.2)
+    assert [guidance.remembers for guidance in (without, forgetful, fresh)] == [False, True, True]
+    for guidance in (without, forgetful, fresh):
+        assert guidance.memory_state() == {}
+        found = guidance(images, latents)
+        assert torch.equal(found.objective, expected.objective)
+        assert torch.equal(found.measures, expected.measures)
+    numbers = {"uniqueness_weight": 0.2, "memory_size": 100}
+    assert fresh.describe() == without.describe() | numbers
+
+
+def test_memory_keeps_the_latest_images_and_is_changed_by_remembering_alone() -> None:
+    guidance = _guidance(uniqueness_weight=0.2, memory_size=3)
+    images, latents = _images(5), torch.zeros(5, 2)
+    alone = torch.cat([guidance.embed(image[None]) for image in images]).detach()
+    for n, image in enumerate(images, start=1):
+        guidance.remember(image[None])
+        (held,) = guidance.memory_state().values()
+        assert torch.equal(held, alone[max(0, n - 3) : n])
+        assert held.untyped_storage().nbytes() == held.nbytes
+        assert not held.requires_grad
+    first, again = guidance(images, latents).objective, guidance(images, latents).objective
+    assert torch.equal(first, again)
+    assert torch.equal(guidance.memory_state()["embeddings"], alone[2:])
+    reversed_rows = guidance(images.flip(0), latents).objective.flip(0)
+    assert reversed_rows.tolist() == pytest.approx(first.tolist(), abs=1e-2)
+    # An image that is remembered costs the whole weight, one that is forgotten does not.
+    terms = (first - _guidance()(images, latents).objective).tolist()
+    assert terms[2:] == pytest.approx([-50 * 0.2] * 3, abs=0.5)
+    assert min(terms[:2]) > -50 * 0.2 + 1
+    other = _guidance(uniqueness_weight=0.2, memory_size=3)
+    other.load_memory_state(guidance.memory_state())
+    assert torch.equal(other(images, latents).objective, first)
+    assert "memory" not in guidance.state_dict()
+
+
+def test_what_wraps_a_judge_remembers_through_it() -> None:
+    judge = _guidance(uniqueness_weight=0.2)
+    for wrapper in (LatentAxes(judge, axes=1), AugmentedGuidance(judge, ["flip_vertical"])):
+        judge.load_memory_state({})
+        assert wrapper.remembers
+        assert wrapper.remember_above == judge.remember_above == 50
+        wrapper.remember(_images(2))
+        assert torch.equal(judge.memory, judge.embed(_images(2)))
+        assert torch.equal(wrapper.memory_state()["embeddings"], judge.memory)
+        wrapper.load_memory_state({"embeddings": judge.memory[:1]})
+        assert len(judge.memory) == 1
+    assert not LatentAxes(PromptGuidance(), axes=1).remembers
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"uniqueness_weight": -0.1}, "uniqueness_weight is -0.1"),
+        ({"uniqueness_weight": math.nan}, "uniqueness_weight is nan"),
+        ({"uniqueness_weight": 0.2, "memory_size": 0}, "memory_size is 0"),
+    ],
+)
+def test_uniqueness_needs_a_weight_and_a_memory(options: dict[str, float], complaint: str) -> None:
+    with pytest.raises(PromptError, match=f"{complaint}: give"):
+        PromptGuidance(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

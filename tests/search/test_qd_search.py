@@ -12,7 +12,7 @@ import torch.distributed as dist
 from ribs.archives import GridArchive
 from torch import Tensor
 
-from qdgs_lightning.guidance import Evaluation
+from qdgs_lightning.guidance import Evaluation, LatentAxes, PromptGuidance
 from qdgs_lightning.search import (
     ArchiveError,
     EvaluationError,
@@ -21,6 +21,7 @@ from qdgs_lightning.search import (
     SearchError,
 )
 from qdgs_lightning.search.config import Algorithm
+from qdgs_lightning.search.emitters import Seeds
 from tests.toys import BrokenGenerator, ToyGenerator, ToyGuidance
 
 CONFIGS = {
@@ -51,6 +52,37 @@ class RecordingGuidance(ToyGuidance):
         return evaluation
 
 
+class RememberingGuidance(RecordingGuidance):
+    """Remembers images, each of which lowers what is judged later by a thousandth."""
+
+    remembers = True
+    remember_above = 99.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.remembered = torch.empty(0, 3, 2, 2)
+        self.told: list[tuple[int, Tensor]] = []
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Judge by what is remembered."""
+        objective, measures = super().forward(images, latents)
+        return Evaluation(objective - len(self.remembered) * 1e-3, measures)
+
+    def remember(self, images: Tensor) -> None:
+        """Remember, and note when that was."""
+        assert not images.requires_grad
+        self.remembered = torch.cat([self.remembered, images])
+        self.told.append((len(self.seen), images))
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Return the images."""
+        return {"images": self.remembered} if len(self.remembered) else {}
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Take images back."""
+        self.remembered = state.get("images", torch.empty(0, 3, 2, 2))
+
+
 class FlatGuidance(ToyGuidance):
     """Finds every image equally good."""
 
@@ -62,6 +94,26 @@ class FlatGuidance(ToyGuidance):
 
 def begin(config: SearchConfig, iterations: int = 0) -> QDSearch:
     search = QDSearch(ToyGenerator((2, 3)), ToyGuidance(), config)
+    if iterations:
+        search.run(config.calibration + iterations * config.iteration_size)
+    return search
+
+
+def begin_uniquely(
+    algorithm: Algorithm = "cma_maega", *, weight: float = 0.2, iterations: int = 0
+) -> QDSearch:
+    """A search by prompts that remembers, and has forgotten some, after a few iterations."""
+    config = SearchConfig(
+        grid=(12, 10, 4),
+        algorithm=algorithm,
+        emitters=2,
+        batch_size=5,
+        calibration=30,
+        evaluation_batch_size=4,
+        seed=1,
+    )
+    guidance = LatentAxes(PromptGuidance(uniqueness_weight=weight, memory_size=7), axes=1)
+    search = QDSearch(ToyGenerator((2, 3)), guidance, config)
     if iterations:
         search.run(config.calibration + iterations * config.iteration_size)
     return search
@@ -116,6 +168,89 @@ def test_a_restored_search_continues_bit_for_bit(config: SearchConfig, tmp_path:
         assert bits(search, tmp_path) == expected
     other = begin(SearchConfig(**(vars(config) | {"seed": 9})), iterations=24)
     assert not torch.equal(other.archive.latents, whole.archive.latents)
+
+
+@pytest.mark.parametrize("algorithm", ["cma_maega", "map_elites"])
+def test_a_restored_search_remembers_bit_for_bit(algorithm: Algorithm, tmp_path: Path) -> None:
+    whole = begin_uniquely(algorithm, iterations=10)
+    expected = bits(whole, tmp_path)
+    first = begin_uniquely(algorithm, iterations=4)
+    state = first.state_dict()
+    first.save(tmp_path / "a.safetensors")
+    by_state, by_file = begin_uniquely(algorithm), begin_uniquely(algorithm)
+    by_state.load_state_dict(state)
+    by_file.load(tmp_path / "a.safetensors")
+    for search in (by_state, by_file, first):
+        search.run(6 * search.config.iteration_size)
+        assert bits(search, tmp_path) == expected
+    (embeddings,) = whole.state_dict()["memory"]["guidance"].values()
+    assert len(embeddings) == 7
+    assert not torch.equal(embeddings, state["memory"]["guidance"]["embeddings"])
+
+
+def test_uniqueness_changes_what_is_found() -> None:
+    without = begin_uniquely(weight=0.0, iterations=4)
+    assert not torch.equal(
+        begin_uniquely(iterations=4).archive.objective, without.archive.objective
+    )
+    assert without.state_dict()["memory"]["guidance"] == {}
+
+
+@every_algorithm
+def test_one_good_image_of_each_batch_is_remembered(config: SearchConfig) -> None:
+    # All of a batch is judged at once, so that one call of the guidance is one batch.
+    config = SearchConfig(**(vars(config) | {"evaluation_batch_size": 10_000}))
+    generator, guidance = ToyGenerator((2, 3)), RememberingGuidance()
+    QDSearch(generator, guidance, config).run(config.calibration + 5 * config.iteration_size)
+    told = dict(guidance.told)
+    assert len(told) == len(guidance.told)  # never two of one batch
+    others = 0
+    for batch, (latents, evaluation) in enumerate(guidance.seen, start=1):
+        forgotten = sum(1 for earlier in told if earlier < batch) * 1e-3
+        good = evaluation.objective - forgotten > guidance.remember_above
+        assert (batch in told) == bool(good.any())
+        if batch in told:
+            distances = (generator(latents) - told[batch]).abs().amax(dim=(1, 2, 3))
+            assert float(distances[good].min()) < 1e-6
+            others += int(distances[good].argmin()) > 0
+    assert len(told) > 1
+    assert others > 0
+
+
+def test_searches_that_share_guidance_do_not_share_a_memory(tmp_path: Path) -> None:
+    config, generator = CONFIGS["map_elites"], ToyGenerator((2, 3))
+    shared = RememberingGuidance()
+    first, second = (QDSearch(generator, shared, config) for _ in range(2))
+    alone = QDSearch(generator, RememberingGuidance(), config)
+    for search in (first, second, first, second, alone, alone):
+        search.run(100)
+        assert shared.memory_state() == {}
+    assert len(first.state_dict()["memory"]["guidance"]["images"]) > 3
+    assert bits(first, tmp_path) == bits(second, tmp_path) == bits(alone, tmp_path)
+
+
+def test_a_start_that_failed_leaves_no_memory() -> None:
+    generator = ToyGenerator((2, 3))
+    torch.nn.init.zeros_(generator.weight)
+    search = QDSearch(generator, RememberingGuidance(), SearchConfig(grid=(5, 5), calibration=40))
+    draws = []
+    for _ in range(2):
+        with pytest.raises(SearchError, match="measure something that varies"):
+            search.run(40)
+        memory = search.state_dict()["memory"]
+        assert len(memory["guidance"]["images"]) == 1
+        draws.append(memory["random"])
+    assert draws[0] == draws[1]
+
+
+def test_remembering_has_randomness_of_its_own() -> None:
+    config = CONFIGS["cma_maega"]
+    *before, last = np.random.SeedSequence(config.seed).spawn(4 + config.emitters + 1)
+    seeds = Seeds.of(config)
+    assert [seed.spawn_key for seed in (*seeds[:4], *seeds.emitters)] == [
+        seed.spawn_key for seed in before
+    ]
+    assert seeds.memory.spawn_key == last.spawn_key
 
 
 def test_a_search_that_has_not_begun_has_a_state_too() -> None:
@@ -226,6 +361,7 @@ def _search_on_a_rank(rank: int, folder: str, world_size: int) -> None:
         grid=(12, 10), emitters=3, batch_size=30, evaluation_batch_size=8, calibration=100
     )
     begin(config, iterations=6).save(f"{folder}/rank{rank}.safetensors")
+    begin_uniquely(iterations=6).save(f"{folder}/unique{rank}.safetensors")
     dist.destroy_process_group()
 
 
@@ -242,6 +378,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
         process.start()
     for process in ranks:
         process.join()
-    expected = (alone / "rank0.safetensors").read_bytes()
-    for rank in range(2):
-        assert (tmp_path / f"rank{rank}.safetensors").read_bytes() == expected
+    for name in ("rank", "unique"):
+        expected = (alone / f"{name}0.safetensors").read_bytes()
+        for rank in range(2):
+            assert (tmp_path / f"{name}{rank}.safetensors").read_bytes() == expected

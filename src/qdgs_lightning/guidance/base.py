@@ -1,5 +1,6 @@
 """What guidance must offer to a search: one objective and a few measures of an image."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -24,9 +25,13 @@ class Guidance(nn.Module, ABC):
 
     Attributes:
         measure_names: A short name for each measure, for figures and tables.
+        remembers: Whether `remember` does anything, so that a search need not make images for it.
+        remember_above: An image is worth remembering if its objective is higher than this.
     """
 
     measure_names: tuple[str, ...]
+    remembers: bool = False
+    remember_above: float = -math.inf
 
     def prepare(self) -> None:
         """Load models and encode prompts, once, before first use; further calls do nothing."""
@@ -42,9 +47,31 @@ class Guidance(nn.Module, ABC):
                 at the latent itself.
 
         Returns:
-            An `Evaluation`, differentiable in both arguments; row i depends on row i alone.
+            An `Evaluation`, differentiable in both arguments; row i depends on row i alone, and
+            on what `remember` was told before. Judging images does not remember them.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
         """Say in plain JSON types what is judged (prompts, model); archives carry it."""
+
+    def remember(self, images: Tensor) -> None:
+        """Take note of images that a search has found good; does nothing by default.
+
+        A search calls it between evaluations, with the same images on every rank. The memory is the
+        search's own: it loads it when it begins to run, and an empty one when it ends.
+
+        Args:
+            images: RGB in [0, 1], shape ``[n, 3, S, S]``.
+        """
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Return all that `remember` has changed, in CPU tensors; nothing by default."""
+        return {}
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Remember exactly what `memory_state` returned, and nothing else.
+
+        Args:
+            state: From `memory_state`; empty to forget everything.
+        """

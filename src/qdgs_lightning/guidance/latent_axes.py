@@ -37,6 +37,8 @@ class LatentAxes(Guidance):
         self.measure_names = guidance.measure_names + tuple(
             f"latent {axis + 1}" for axis in range(axes)
         )
+        self.remembers = guidance.remembers
+        self.remember_above = guidance.remember_above
 
     def prepare(self) -> None:
         """Prepare what judges."""
@@ -59,3 +61,15 @@ class LatentAxes(Guidance):
     def describe(self) -> dict[str, object]:
         """Describe what judges, and the directions."""
         return {**self.guidance.describe(), "latent_axes": self.axes, "latent_seed": self.seed}
+
+    def remember(self, images: Tensor) -> None:
+        """Let what judges remember images."""
+        self.guidance.remember(images)
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Return the memory of what judges."""
+        return self.guidance.memory_state()
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Replace the memory of what judges."""
+        self.guidance.load_memory_state(state)

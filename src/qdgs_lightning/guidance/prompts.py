@@ -1,5 +1,6 @@
 """Guidance by pairs of text prompts, scored by CLIP."""
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,7 +21,7 @@ from qdgs_lightning.guidance.clip import (
 
 
 class PromptError(QDGSError):
-    """Prompts that say nothing: empty ones, or a positive that equals its negative."""
+    """Prompts that say nothing, such as empty ones, or other numbers than guidance can use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +83,35 @@ def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
     return 2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1))
 
 
+def uniqueness(embeddings: Tensor, memory: Tensor) -> Tensor:
+    """How far images are from all that are remembered (Chang et al., AAAI-24).
+
+    Args:
+        embeddings: Unit vectors, shape ``[n, d]``.
+        memory: Unit vectors, shape ``[m, d]``, with at least one row.
+
+    Returns:
+        ``100 / m`` times the spherical distance to the nearest row of `memory`, shape ``[n]``.
+    """
+    nearest = spherical_distance(embeddings.unsqueeze(1), memory).amin(dim=1)
+    return 100 * nearest / len(memory)
+
+
 class PromptGuidance(Guidance):
     """One objective and some measures from pairs of prompts (Chang et al., AAAI-24).
 
     The value of a pair is the spherical distance of the image to the positive prompt minus that to
     the negative one, in radians. Measures are such values; the objective is ``100 - 50 * value``,
     so that an image that is equally far from both scores 100 and a better one more.
+
+    The published uniqueness term is an option. A memory holds the CLIP embeddings of images that
+    the search has found; ``uniqueness_weight * (1 - u)`` is added to the value of the objective
+    pair, where u is 100 times the spherical distance to the nearest of them, over their number.
+    Nothing is added while the memory is empty. The term makes the objective non-stationary: it
+    changes whenever an image is remembered, and objectives in an archive are what images scored
+    when they were found. Judging them again does not reproduce those; outside of a search the
+    memory is empty, and judges know the prompts alone. As published, too, u is divided by the size
+    of the memory, so that what is found while that is small scores far higher than anything later.
 
     Args:
         objective: What a good image is and is not.
@@ -100,10 +124,14 @@ class PromptGuidance(Guidance):
         seed: Of the crops.
         norm_limit: Latents longer than this cost objective; ``None`` for no limit.
         norm_weight: Cost per squared unit of excess length, as a value of the objective pair.
+        uniqueness_weight: Weight of the uniqueness term, at least 0, which is none; published are
+            0.2 for faces and 0 for shapes.
+        memory_size: How many images are remembered, at least 1; the oldest make room.
 
     Raises:
         CLIPError: From `prepare`: no such model or weights.
-        PromptError: There is no measure, or two have one name.
+        PromptError: There is no measure, or two have one name; the weight is negative or the
+            memory too small.
 
     Example:
         >>> guidance = PromptGuidance()  # the published prompts for shapes
@@ -111,9 +139,13 @@ class PromptGuidance(Guidance):
         >>> objective, measures = guidance(images, latents)  # [n], [n, 2]
     """
 
+    # A value of the objective pair below 1, as published, before it is scaled.
+    remember_above = 50.0
+
     prompts: Tensor
     mean: Tensor
     std: Tensor
+    memory: Tensor
 
     def __init__(
         self,
@@ -126,6 +158,8 @@ class PromptGuidance(Guidance):
         seed: int = 0,
         norm_limit: float | None = None,
         norm_weight: float = 0.5,
+        uniqueness_weight: float = 0.0,
+        memory_size: int = 100,
     ) -> None:
         super().__init__()
         self.objective = objective
@@ -133,13 +167,27 @@ class PromptGuidance(Guidance):
         self.measure_names = tuple(pair.name for pair in self.pairs)
         if not self.pairs or len(set(self.measure_names)) < len(self.pairs):
             raise PromptError("Guidance needs at least one measure, and each its own name.")
+        if not 0 <= uniqueness_weight < math.inf:
+            raise PromptError(
+                f"uniqueness_weight is {uniqueness_weight}: give a finite number of at least "
+                "0, which leaves the term out."
+            )
+        if memory_size < 1:
+            raise PromptError(
+                f"memory_size is {memory_size}: give at least 1, or leave the term out with "
+                "`uniqueness_weight: 0`."
+            )
         self.model = model
         self.pretrained = pretrained
         self.cutouts = cutouts
         self.seed = seed
         self.norm_limit = norm_limit
         self.norm_weight = norm_weight
+        self.uniqueness_weight = uniqueness_weight
+        self.memory_size = memory_size
+        self.remembers = uniqueness_weight > 0
         self.clip: nn.Module | None = None
+        self.register_buffer("memory", torch.empty(0, 0), persistent=False)
 
     def prepare(self) -> None:
         """Load CLIP and encode the prompts, once.
@@ -179,21 +227,24 @@ class PromptGuidance(Guidance):
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return F.normalize(cast(OpenCLIP, self.clip).encode_image(images).to(self.prompts), dim=-1)
 
-    def _values(self, images: Tensor) -> Tensor:
+    def _values(self, embeddings: Tensor) -> Tensor:
         """Value of each pair, objective first, shape ``[n, 1 + measures]``."""
-        distances = spherical_distance(self.embed(images).unsqueeze(1), self.prompts)
+        distances = spherical_distance(embeddings.unsqueeze(1), self.prompts)
         return distances[:, 0::2] - distances[:, 1::2]
 
     def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
         """Judge images; see `Guidance.forward`."""
-        values = self._values(images)
+        embeddings = self.embed(images)
+        values = self._values(embeddings)
         for crop in self.corners.tolist():
-            values = values + self._values(_cut(images, *crop))
+            values = values + self._values(self.embed(_cut(images, *crop)))
         values = values / (1 + self.cutouts)
         cost = values[:, 0]
         if self.norm_limit is not None:
             excess = (latents.flatten(1).norm(dim=1) - self.norm_limit).clamp(min=0)
             cost = cost + self.norm_weight * excess.square()
+        if self.remembers and len(self.memory):
+            cost = cost + self.uniqueness_weight * (1 - uniqueness(embeddings, self.memory))
         return Evaluation(objective=100 - 50 * cost, measures=values[:, 1:])
 
     def describe(self) -> dict[str, object]:
@@ -208,7 +259,26 @@ class PromptGuidance(Guidance):
             "seed": self.seed,
             "norm_limit": self.norm_limit,
             "norm_weight": self.norm_weight,
+            "uniqueness_weight": self.uniqueness_weight,
+            "memory_size": self.memory_size,
         }
+
+    @torch.no_grad()
+    def remember(self, images: Tensor) -> None:
+        """Add images to the memory, whose oldest make room; see `Guidance.remember`."""
+        if self.remembers:
+            embeddings = self.embed(images)
+            known = [self.memory, embeddings] if len(self.memory) else [embeddings]
+            # A tensor of its own: a slice would keep, and save, the rows that it leaves out.
+            self.memory = torch.cat(known)[-self.memory_size :].clone()
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Return the embeddings that are remembered, oldest first, if there are any."""
+        return {"embeddings": self.memory.cpu().clone()} if len(self.memory) else {}
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Replace what is remembered; see `Guidance.load_memory_state`."""
+        self.memory = state.get("embeddings", torch.empty(0, 0)).to(self.memory, copy=True)
 
 
 def _cut(images: Tensor, size: float, x: float, y: float) -> Tensor:

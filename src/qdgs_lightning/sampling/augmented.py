@@ -59,6 +59,8 @@ class AugmentedGuidance(Guidance):
         self.measure_names = guidance.measure_names + tuple(
             f"{name} after {how}" for how in self.augmentations for name in guidance.measure_names
         )
+        self.remembers = guidance.remembers
+        self.remember_above = guidance.remember_above
 
     def prepare(self) -> None:
         """Prepare the judge."""
@@ -76,3 +78,15 @@ class AugmentedGuidance(Guidance):
     def describe(self) -> dict[str, object]:
         """Describe the judge and the alterations."""
         return {**self.guidance.describe(), "augmentations": list(self.augmentations)}
+
+    def remember(self, images: Tensor) -> None:
+        """Let the judge remember images, as they are."""
+        self.guidance.remember(images)
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Return the judge's memory."""
+        return self.guidance.memory_state()
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Replace the judge's memory."""
+        self.guidance.load_memory_state(state)

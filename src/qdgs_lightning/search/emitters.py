@@ -65,14 +65,16 @@ class Seeds(NamedTuple):
     result_archive: np.random.SeedSequence
     starts: np.random.SeedSequence
     emitters: tuple[np.random.SeedSequence, ...]
+    memory: np.random.SeedSequence
 
     @classmethod
     def of(cls, config: SearchConfig) -> "Seeds":
         """Split the seed of a search."""
-        first, second, third, fourth, *rest = np.random.SeedSequence(config.seed).spawn(
-            4 + config.emitters
+        # What is new goes last, so that earlier sources keep their values.
+        first, second, third, fourth, *rest, last = np.random.SeedSequence(config.seed).spawn(
+            5 + config.emitters
         )
-        return cls(first, second, third, fourth, tuple(rest))
+        return cls(first, second, third, fourth, tuple(rest), last)
 
 
 def as_int(seed: np.random.SeedSequence) -> int:

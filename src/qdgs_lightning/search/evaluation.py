@@ -75,7 +75,7 @@ def evaluate(
     num_rows, num_values = len(latents), 1 + len(guidance.measure_names)
     width = 1 + num_values * (1 + generator.latent_size * jacobian)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
-    device = _device_of(generator, guidance)
+    device = device_of(generator, guidance)
     rows = torch.zeros(num_rows, width)
     for chunk, start in enumerate(range(0, num_rows, batch_size)):
         end = min(start + batch_size, num_rows)
@@ -180,7 +180,7 @@ def _is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _device_of(generator: Generator, guidance: Guidance) -> torch.device:
+def device_of(generator: Generator, guidance: Guidance) -> torch.device:
     """Where the weights lie."""
     tensors = chain(generator.parameters(), generator.buffers(), guidance.parameters())
     return next((tensor.device for tensor in tensors), torch.device("cpu"))

@@ -19,9 +19,16 @@ from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
 from qdgs_lightning.search.calibration import Calibration, calibrate
 from qdgs_lightning.search.config import SearchConfig, SearchError
 from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, Start, as_int, make_scheduler
-from qdgs_lightning.search.evaluation import Evaluated, evaluate
+from qdgs_lightning.search.evaluation import Evaluated, device_of, evaluate
 from qdgs_lightning.search.files import read_tree, write_tree
-from qdgs_lightning.search.state import archives_of, capture_scheduler, copied, restore_scheduler
+from qdgs_lightning.search.state import (
+    archives_of,
+    capture,
+    capture_scheduler,
+    copied,
+    restore,
+    restore_scheduler,
+)
 from qdgs_lightning.search.store import PackedGridArchive
 
 _PACKAGES = ("qdgs-lightning", "ribs", "numpy", "torch")
@@ -34,6 +41,11 @@ class QDSearch:
     `load_state_dict` or `load` continues as if nothing had happened, bit for bit on one kind of
     device. With `torch.distributed` initialised, every rank runs the same search and evaluation
     is shared, see `evaluate`.
+
+    Where guidance has a memory, it gets to remember one image of each evaluated batch (the
+    calibration sample, and what emitters ask for with and without gradients), drawn at random
+    among those it finds good enough. The memory belongs to the search: guidance holds it only
+    while `run` does, and is left with an empty one, so that others may share it.
 
     Args:
         generator: Whose latents to search. `run` prepares it.
@@ -63,6 +75,8 @@ class QDSearch:
         self._calibration: Calibration | None = None
         self._scheduler: Scheduler | None = None
         self._origin: dict[str, Any] | None = None
+        self._memory: dict[str, Tensor]
+        self._forget()
 
     @property
     def evaluations(self) -> int:
@@ -101,13 +115,17 @@ class QDSearch:
             )
         self._check_origin()
         before = self._evaluations
-        while self._evaluations + self.minimum <= before + evaluations:
-            if self._scheduler is None:
-                self._start()
-            else:
-                self._iterate(self._scheduler)
-            if on_iteration is not None:
-                on_iteration(self)
+        self._guidance.load_memory_state(self._memory)
+        try:
+            while self._evaluations + self.minimum <= before + evaluations:
+                if self._scheduler is None:
+                    self._start()
+                else:
+                    self._iterate(self._scheduler)
+                if on_iteration is not None:
+                    on_iteration(self)
+        finally:
+            self._guidance.load_memory_state({})
         return self._evaluations - before
 
     @property
@@ -154,6 +172,9 @@ class QDSearch:
                 )
         self._evaluations = state["evaluations"]
         self._origin = state["origin"]
+        self._forget()
+        self._memory = copied(state["memory"]["guidance"])
+        restore(self._random, state["memory"]["random"])
         self._calibration = self._scheduler = None
         if state["calibration"] is not None:
             stored, threshold_min = state["calibration"]
@@ -196,6 +217,9 @@ class QDSearch:
     def _start(self) -> None:
         """Evaluate a prior sample, set grid and emitters up by it, and archive it."""
         config, generator = self.config, self._generator
+        # An earlier start that failed may have left something.
+        self._forget()
+        self._guidance.load_memory_state(self._memory)
         rng = torch.Generator().manual_seed(as_int(Seeds.of(config).calibration))
         latents = generator.sample_latents(config.calibration, rng)
         sample = self._evaluate(latents)
@@ -234,15 +258,37 @@ class QDSearch:
             ) from error
 
     def _evaluate(self, latents: Tensor, *, jacobian: bool = False) -> Evaluated:
-        """Evaluate latents and count them."""
+        """Evaluate latents and count them; guidance may remember one."""
         self._evaluations += len(latents)
-        return evaluate(
+        evaluated = evaluate(
             self._generator,
             self._guidance,
             latents,
             jacobian=jacobian,
             batch_size=self.config.evaluation_batch_size,
         )
+        if self._guidance.remembers:
+            self._remember(latents, evaluated.objective)
+        return evaluated
+
+    def _forget(self) -> None:
+        """Begin with an empty memory and the source of what will be remembered."""
+        self._memory = {}
+        self._random = np.random.default_rng(Seeds.of(self.config).memory)
+
+    def _remember(self, latents: Tensor, objective: Tensor) -> None:
+        """Draw one of the good images of a batch, and let guidance remember it."""
+        good = np.flatnonzero(objective.numpy() > self._guidance.remember_above)
+        if not len(good):
+            return
+        row = int(self._random.choice(good))
+        # Every rank makes the image by itself, alone in its batch: all memories are alike, however
+        # the evaluation was cut into chunks.
+        device = device_of(self._generator, self._guidance)
+        with torch.no_grad():
+            image = self._generator(latents[row : row + 1].to(device, torch.float32))
+        self._guidance.remember(image)
+        self._memory = self._guidance.memory_state()
 
     def _shaped(self, solutions: NDArray[np.float32]) -> Tensor:
         """Turn pyribs' rows into latents."""
@@ -292,6 +338,7 @@ class QDSearch:
             "evaluations": self._evaluations,
             "calibration": _as_json(self._calibration),
             "scheduler": capture_scheduler(self._scheduler) if self._scheduler else None,
+            "memory": {"guidance": self._memory, "random": capture(self._random)},
         }
 
     def _check_origin(self) -> None:
