@@ -54,6 +54,7 @@ def test_audit_of_a_perfect_annotator_counts() -> None:
     groups = torch.tensor([0, 1, 1, 2, 3, 3, 0, 1])
     result = audit(said, groups, 100 * torch.eye(5).long())
     assert result.size == 8
+    assert result.confusion[1] == (0, 100, 0, 0, 0)
     assert result.junk == pytest.approx(0.25)
     assert result.agreement == pytest.approx(5 / 6)
     assert result.groups == pytest.approx((2 / 6, 1 / 6, 1 / 6, 2 / 6))

@@ -73,3 +73,18 @@ def test_page_keeps_what_people_wrote(tmp_path: Path) -> None:
     assert text.endswith("End.")
     assert "old numbers" not in text
     assert "| 0.98 | 51.0 ± 2.5 | 91.0 ± 2.5 |" in text
+
+
+def test_pools_are_reported_with_the_annotator_s_confusion() -> None:
+    audit = {
+        "agreement": 0.99,
+        "junk": 0.01,
+        "groups": [0.25, 0.25, 0.25, 0.25],
+        "confusion": [[10 * row + column for column in range(5)] for row in range(5)],
+    }
+    results = [result | {"audit": audit} for result in _results() if result["arm"] == "qd"]
+    text = markdown(results)
+    assert "| qd | 99.0 ± 0.0 | 1.0 ± 0.0 | 25.0 ± 0.0 |" in text
+    assert "| truth | said red triangle | said blue triangle | said red square |" in text
+    assert "| red square | 20 | 21 | 22 | 23 | 24 |" in text
+    assert "| junk | 40 | 41 | 42 | 43 | 44 |" in text

@@ -35,6 +35,7 @@ class PoolAudit:
         junk_uncorrected: As the annotator said.
         groups_uncorrected: As the annotator said.
         size: Number of images.
+        confusion: Counts of held-out renders and junk, truth by word; see `confusion`.
     """
 
     agreement: float
@@ -43,6 +44,7 @@ class PoolAudit:
     junk_uncorrected: float
     groups_uncorrected: tuple[float, ...]
     size: int
+    confusion: tuple[tuple[int, ...], ...]
 
 
 def classify(annotator: nn.Module, images: Tensor) -> Tensor:
@@ -117,6 +119,7 @@ def audit(said: Tensor, groups: Tensor, counts: Tensor) -> PoolAudit:
         junk_uncorrected=float(shares[JUNK]),
         groups_uncorrected=among_clear(shares),
         size=len(said),
+        confusion=tuple(tuple(row) for row in counts.tolist()),
     )
 
 

@@ -111,6 +111,16 @@ def audit_rows(results: Sequence[Result]) -> list[list[str]]:
     return rows
 
 
+def confusion_rows(results: Sequence[Result]) -> list[list[str]]:
+    """Tabulate what the annotator says of held-out images whose truth is known, in counts."""
+    names = [*GROUPS, "junk"]
+    counts = next(r["audit"]["confusion"] for r in results if r.get("audit"))
+    return [
+        ["truth", *(f"said {name}" for name in names)],
+        *([name, *map(str, row)] for name, row in zip(names, counts, strict=True)),
+    ]
+
+
 def markdown(results: Sequence[Result]) -> str:
     """Write the measured part of the page.
 
@@ -139,6 +149,8 @@ def markdown(results: Sequence[Result]) -> str:
             "Agreement is with the labels that the classifiers learnt from. All shares are "
             "corrected by the annotator's confusion matrix on held-out renders.",
             _markdown_table(audit_rows(results)),
+            "That confusion matrix, in images:",
+            _markdown_table(confusion_rows(results)),
         ]
     return "\n\n".join(parts)
 
