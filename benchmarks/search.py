@@ -37,9 +37,9 @@ def configure(name: str, scale: Scale, seed: int) -> SearchConfig:
     if name == "published":
         return SearchConfig.published(grid=scale.grid, seed=seed)
     config = SearchConfig(grid=scale.grid, ranges=scale.ranges, seed=seed)
-    # The best of a small sweep (seed 100, 30 CPU-seconds each). Line, as (sigma, line_sigma): (0.05,
-    # 0.2), (0.1, 0.3), (0.2, 0.5), (0.3, 0.3). CMA-MAEGA, whose choice CMA-MEGA shares, as (sigma,
-    # step_size): (0.5, 0.05), (0.1, 0.05), (2, 0.2). CMA-MAE was not swept.
+    # The best of a small sweep (seed 100, 30 CPU-seconds each). Line, as (sigma, line_sigma):
+    # (0.05, 0.2), (0.1, 0.3), (0.2, 0.5), (0.3, 0.3). CMA-MAEGA, whose choice CMA-MEGA shares, as
+    # (sigma, step_size): (0.5, 0.05), (0.1, 0.05), (2, 0.2). CMA-MAE was not swept.
     match name:
         case "cma_maega" | "cma_mega":
             return replace(config, algorithm=name, sigma=0.5, step_size=0.05)
