@@ -75,3 +75,33 @@ class Guidance(nn.Module, ABC):
         Args:
             state: From `memory_state`; empty to forget everything.
         """
+
+
+class GuidanceWrapper(Guidance):
+    """Guidance that lets another one judge, and makes something else of what it says.
+
+    Args:
+        guidance: The one that judges; preparing and remembering are left to it.
+    """
+
+    def __init__(self, guidance: Guidance) -> None:
+        super().__init__()
+        self.guidance = guidance
+        self.remembers = guidance.remembers
+        self.remember_above = guidance.remember_above
+
+    def prepare(self) -> None:
+        """Prepare what judges."""
+        self.guidance.prepare()
+
+    def remember(self, images: Tensor) -> None:
+        """Let what judges remember images."""
+        self.guidance.remember(images)
+
+    def memory_state(self) -> dict[str, Tensor]:
+        """Return the memory of what judges."""
+        return self.guidance.memory_state()
+
+    def load_memory_state(self, state: dict[str, Tensor]) -> None:
+        """Replace the memory of what judges."""
+        self.guidance.load_memory_state(state)

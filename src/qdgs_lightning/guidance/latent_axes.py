@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from qdgs_lightning.guidance.base import Evaluation, Guidance
+from qdgs_lightning.guidance.base import Evaluation, Guidance, GuidanceWrapper
 
 
-class LatentAxes(Guidance):
+class LatentAxes(GuidanceWrapper):
     """Adds random directions of the latent to the measures of another guidance.
 
     An archive keeps one image per cell. Where prompts measure colour and shape alone, it has no
@@ -30,20 +30,12 @@ class LatentAxes(Guidance):
     """
 
     def __init__(self, guidance: Guidance, *, axes: int, seed: int = 0) -> None:
-        super().__init__()
-        self.guidance = guidance
+        super().__init__(guidance)
         self.axes = axes
         self.seed = seed
         self.measure_names = guidance.measure_names + tuple(
             f"latent {axis + 1}" for axis in range(axes)
         )
-        self.remembers = guidance.remembers
-        self.remember_above = guidance.remember_above
-
-    def prepare(self) -> None:
-        """Prepare what judges."""
-        self.guidance.prepare()
-        super().prepare()
 
     def directions(self, size: int) -> Tensor:
         """Return the directions for latents of `size` coordinates, shape ``[size, axes]``."""
@@ -61,15 +53,3 @@ class LatentAxes(Guidance):
     def describe(self) -> dict[str, object]:
         """Describe what judges, and the directions."""
         return {**self.guidance.describe(), "latent_axes": self.axes, "latent_seed": self.seed}
-
-    def remember(self, images: Tensor) -> None:
-        """Let what judges remember images."""
-        self.guidance.remember(images)
-
-    def memory_state(self) -> dict[str, Tensor]:
-        """Return the memory of what judges."""
-        return self.guidance.memory_state()
-
-    def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Replace the memory of what judges."""
-        self.guidance.load_memory_state(state)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qdgs_lightning.guidance import Evaluation, Guidance
+from qdgs_lightning.guidance import Evaluation, Guidance, GuidanceWrapper
 
 Augmentation = Literal[
     "flip_horizontal", "flip_vertical", "rotate_90", "rotate_180", "rotate_270", "shift"
@@ -39,7 +39,7 @@ def augment(images: Tensor, how: Augmentation) -> Tensor:
             return padded[..., :side, :side]
 
 
-class AugmentedGuidance(Guidance):
+class AugmentedGuidance(GuidanceWrapper):
     """Guidance that reports the measures of the image first, then those of each altered copy.
 
     The objective is the lowest of theirs: what a search found because the judge errs on one view
@@ -53,18 +53,11 @@ class AugmentedGuidance(Guidance):
     """
 
     def __init__(self, guidance: Guidance, augmentations: Sequence[Augmentation]) -> None:
-        super().__init__()
-        self.guidance = guidance
+        super().__init__(guidance)
         self.augmentations = tuple(augmentations)
         self.measure_names = guidance.measure_names + tuple(
             f"{name} after {how}" for how in self.augmentations for name in guidance.measure_names
         )
-        self.remembers = guidance.remembers
-        self.remember_above = guidance.remember_above
-
-    def prepare(self) -> None:
-        """Prepare the judge."""
-        self.guidance.prepare()
 
     def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
         """Judge ``[n, 3, S, S]``; see `Guidance.forward`."""
@@ -78,15 +71,3 @@ class AugmentedGuidance(Guidance):
     def describe(self) -> dict[str, object]:
         """Describe the judge and the alterations."""
         return {**self.guidance.describe(), "augmentations": list(self.augmentations)}
-
-    def remember(self, images: Tensor) -> None:
-        """Let the judge remember images, as they are."""
-        self.guidance.remember(images)
-
-    def memory_state(self) -> dict[str, Tensor]:
-        """Return the judge's memory."""
-        return self.guidance.memory_state()
-
-    def load_memory_state(self, state: dict[str, Tensor]) -> None:
-        """Replace the judge's memory."""
-        self.guidance.load_memory_state(state)

@@ -60,6 +60,17 @@ class Exploration:
         self._objective_min = objective_min
         self._waiting = np.empty((0, surrogate.dim), np.float32)
 
+    def begin(self, survey: CellSurvey, elites: Callable[[Cells], Floats]) -> None:
+        """Learn from what others have put into the archive, such as a search's first sample; once.
+
+        Args:
+            survey: The archive.
+            elites: Looks up latents of rows of the survey, in standard deviations.
+        """
+        if self.surrogate.count == 0:
+            points = elites(np.arange(len(survey)))
+            self.learn(survey, points, survey.objective, survey.positions)
+
     def learn(self, survey: CellSurvey, points: Floats, objective: Floats, at: Floats) -> None:
         """Tell the surrogate what latents turned out to be.
 

@@ -84,10 +84,9 @@ class ScreenedEmitter(EmitterBase):
         if self.archive.empty:
             return self._scale.outward(self._draw(self.batch_size))
         self._survey = survey = CellSurvey(self.archive)
-        if self._exploration.surrogate.count == 0:
-            # What others have put there, such as the sample that opens a search.
-            points = self._scale.inward(self.archive.data("solution"))
-            self._exploration.learn(survey, points, survey.objective, survey.positions)
+        self._exploration.begin(
+            survey, lambda rows: self._scale.inward(self.archive.data("solution")[rows])
+        )
         points, self._expected = self._exploration.fresh(
             survey, self.batch_size, draw=self._draw, tries=self._tries, rng=self._rng
         )

@@ -180,6 +180,7 @@ class TargetedEmitter(EmitterBase):
     @property
     def shares(self) -> Floats:
         """Shares of aimed, line, blended and fresh latents in a batch, shape ``[4]``."""
+        # Squared, so that twice the success means four times the share.
         rates = (self._rewards / self._costs) ** 2
         shares = np.maximum(rates / rates.sum(), _LEAST_SHARE)
         normalised: Floats = (shares / shares.sum()).astype(np.float32)
@@ -191,10 +192,7 @@ class TargetedEmitter(EmitterBase):
         if archive.empty:
             return np.empty((0, self._dim), np.float32)
         survey = self._survey = CellSurvey(archive)
-        if self._exploration.surrogate.count == 0:
-            # What others have put there, such as the sample that opens a search.
-            points = self._elites(np.arange(len(survey)))
-            self._exploration.learn(survey, points, survey.objective, survey.positions)
+        self._exploration.begin(survey, self._elites)
         self._targets = survey.targets(_NUM_TARGETS, self._aim.tries, self._improvement, self._rng)
         wanted = survey.centres(self._targets[: self._num_parents])
         squared = (
