@@ -42,7 +42,7 @@ class SearchConfig:
         batch_size: Latents per emitter and iteration, those with gradients included.
         sigma: Scale of random steps: standard deviation of the coefficients of normalised
             gradients (``cma_maega``, ``cma_mega``) or of the noise on a latent's coordinates
-            (``cma_mae``, ``map_elites``). the others have no use for it.
+            (``cma_mae``, ``map_elites``). The others have no use for it.
         step_size: Learning rate of the Adam steps of ``cma_maega`` and ``cma_mega``.
         line_sigma: Scale of steps along the line between two elites (``map_elites``).
         archive_learning_rate: How fast the annealed archive of ``cma_maega`` and ``cma_mae``
