@@ -2,5 +2,6 @@
 
 from qdgs_lightning.callbacks.export import ExportWeights
 from qdgs_lightning.callbacks.qd_refresh import QDRefresh, RefreshError
+from qdgs_lightning.callbacks.restart_optimizer import RestartOptimizer
 
-__all__ = ["ExportWeights", "QDRefresh", "RefreshError"]
+__all__ = ["ExportWeights", "QDRefresh", "RefreshError", "RestartOptimizer"]

@@ -286,7 +286,7 @@ def _fit(
         "callbacks": [
             callback
             for callback in config["trainer"].get("callbacks", [])
-            if callback["class_path"].endswith("QDRefresh")
+            if callback["class_path"].endswith(("QDRefresh", "RestartOptimizer"))
         ],
         "limit_val_batches": 0,
         "enable_checkpointing": False,
