@@ -22,9 +22,7 @@ class RestartOptimizer(Callback):
 
     def __init__(self, *, epoch: int) -> None:
         if epoch < 0:
-            raise QDGSError(
-                f"RestartOptimizer counts epochs from 0, so it cannot begin at {epoch}."
-            )
+            raise QDGSError(f"RestartOptimizer needs an epoch of at least 0, not {epoch}.")
         self.epoch = epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
