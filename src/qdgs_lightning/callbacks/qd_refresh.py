@@ -91,8 +91,11 @@ class QDRefresh(Callback):
         else:
             self._search = QDSearch(generator, guidance, self.config)
             if self._restored is not None:
+                # Nothing new to show: the run that this one goes on from has logged it.
                 self._search.load_state_dict(self._restored)
-            elif self.path is not None:
+                datamodule.set_archive(self._search.archive)
+                return
+            if self.path is not None:
                 self._search.load(self.path)
             else:
                 self._run(trainer, self._search, self.evaluations)
