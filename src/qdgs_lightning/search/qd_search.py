@@ -224,18 +224,19 @@ class QDSearch:
         latents = generator.sample_latents(config.calibration, rng)
         sample = self._evaluate(latents)
         names = self._guidance.measure_names
-        self._calibration = calibrate(config, sample, names=names)
+        calibration = calibrate(config, sample, names=names)
         flat = latents.flatten(1).numpy()
         start = Start.of(flat, sample.objective.numpy(), config)
-        self._scheduler = make_scheduler(config, self._calibration, generator, start)
-        for archive in archives_of(self._scheduler):
+        scheduler = make_scheduler(config, calibration, generator, start)
+        for archive in archives_of(scheduler):
             archive.add(flat, sample.objective.numpy(), sample.measures.numpy())
-        if self._scheduler.result_archive.empty:
+        if scheduler.result_archive.empty:
             raise SearchError(
                 f"None of {config.calibration} prior samples has an objective above "
                 f"search.objective_min ({config.objective_min}; their best is "
                 f"{float(sample.objective.max()):.4g}); lower it."
             )
+        self._calibration, self._scheduler = calibration, scheduler
 
     def _iterate(self, scheduler: Scheduler) -> None:
         """Let all emitters ask once and tell them the outcome."""
