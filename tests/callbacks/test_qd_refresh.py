@@ -107,6 +107,19 @@ def test_search_file_is_continued(tmp_path: Path) -> None:
     _assert_equal(kept, _search(160).archive)
 
 
+def test_a_resumed_fit_has_the_archive_in_its_folder_at_once(tmp_path: Path) -> None:
+    first, second = (
+        QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=1, refresh_evaluations=40)
+        for _ in range(2)
+    )
+    _fit(tmp_path / "first", first, max_epochs=2)
+    second.load_state_dict(first.state_dict())
+    _fit(tmp_path / "second", second, max_epochs=1)
+    kept = Archive.load(tmp_path / "second" / "run" / "0" / "archive.safetensors")
+    _assert_equal(kept, _search(140).archive)
+    assert _logged(tmp_path / "second", "qd/evaluations") == []
+
+
 def test_archive_of_another_generator_is_refused(tmp_path: Path) -> None:
     generator = PatchGenerator()
     generator.scale.data.fill_(2.0)

@@ -93,7 +93,9 @@ class QDRefresh(Callback):
             if self._restored is not None:
                 # Nothing new to show: the run that this one goes on from has logged it.
                 self._search.load_state_dict(self._restored)
-                datamodule.set_archive(self._search.archive)
+                archive = self._search.archive
+                datamodule.set_archive(archive)
+                self._keep(trainer, archive)
                 return
             if self.path is not None:
                 self._search.load(self.path)
@@ -157,7 +159,13 @@ class QDRefresh(Callback):
         }
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        self._keep(trainer, archive)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            _log_figures(trainer, datamodule, archive)
+
+    def _keep(self, trainer: Trainer, archive: Archive) -> None:
+        """Write the archive into the run folder, with the search if it is to go on."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         path = run_folder(trainer) / "archive.safetensors"
         if self._search is None:
@@ -165,7 +173,6 @@ class QDRefresh(Callback):
         else:
             self._search.save(path)
         log_file(trainer, path, kind="archive")
-        _log_figures(trainer, datamodule, archive)
 
 
 def _datamodule(trainer: Trainer) -> SyntheticDataModule:
