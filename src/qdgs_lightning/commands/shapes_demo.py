@@ -63,7 +63,7 @@ def shapes_demo(
         console.print(f"{arm}: configuration, metrics, figures and checkpoints lie in {folder}")
     console.print(
         f"All bars in one figure: {output}\n{(time.monotonic() - started) / 60:.1f} minutes; "
-        "one run per arm, so look at docs/results/shapes.md for seeds and intervals."
+        "one run per arm, so look into docs/results for seeds and intervals."
     )
 
 
