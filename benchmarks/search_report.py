@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 LEVELS = (0.5, 0.75, 0.9, 0.97)
 DEFAULT = "targeted"
 PUBLISHED = "published"
+END = "<!-- end of what is measured -->"
 SECONDS, EVALUATIONS = 0, 1  # columns of a curve
 RIVALS = ("random", "map_elites", "cma_maega")
 
@@ -59,7 +60,7 @@ class Results:
 
 
 def write_page(results: Results, folder: Path) -> None:
-    """Write ``search.md`` and ``search.png``."""
+    """Write ``search.md`` and ``search.png``; what people wrote below the mark stays."""
     folder.mkdir(parents=True, exist_ok=True)
     _draw(results, folder / "search.png")
     seeds = len(results.of(results.names[0]))
@@ -68,8 +69,8 @@ def write_page(results: Results, folder: Path) -> None:
 
 Shapes generator `shapes_generator_090`, published prompts, the package's small CLIP, a grid of
 {" x ".join(map(str, results.scale.grid))} cells over {_ranges(results.scale)}. Every search had
-{budget:.0f} CPU-seconds on one core, calibration included; {seeds} seed(s), medians, and the lowest
-and highest in brackets. Searches of one seed took turns of five seconds. Machine:
+{budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1}, medians, and the
+lowest and highest in brackets. Searches of one seed took turns of five seconds. Machine:
 {platform.processor() or platform.machine()}, Python {platform.python_version()}. Made by
 
     {results.command}
@@ -95,7 +96,9 @@ its maximum for {COARSE} bins per measure.
 
 ![Coverage, QD-score and evenness against CPU-seconds](search.png)
 """
-    (folder / "search.md").write_text(page)
+    path = folder / "search.md"
+    _, _, by_hand = path.read_text().partition(END) if path.is_file() else ("", "", "\n")
+    path.write_text(f"{page}\n{END}{by_hand}")
 
 
 def _ranges(scale: Scale) -> str:
