@@ -10,10 +10,11 @@ import numpy as np
 from benchmarks.search_runs import COARSE, Run, Scale
 from matplotlib.axes import Axes
 
+from qdgs_lightning.files import replacing, write_measured
+
 LEVELS = (0.5, 0.75, 0.9, 0.97)
 DEFAULT = "targeted"
 PUBLISHED = "published"
-END = "<!-- end of what is measured -->"
 SECONDS, EVALUATIONS = 0, 1  # columns of a curve
 RIVALS = ("random", "map_elites", "cma_maega")
 
@@ -60,17 +61,16 @@ class Results:
 
 
 def write_page(results: Results, folder: Path) -> None:
-    """Write ``search.md`` and ``search.png``; what people wrote below the mark stays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _draw(results, folder / "search.png")
+    """Write ``search.png`` and the measured part of ``search.md``."""
+    with replacing(folder / "search.png") as unfinished:
+        _draw(results, unfinished)
     seeds = len(results.of(results.names[0]))
     budget = max(run.curve[-1][0] for run in results.runs)
-    page = f"""# How fast searches cover the measure space
-
-Shapes generator `shapes_generator_090`, published prompts, the package's small CLIP, a grid of
-{" x ".join(map(str, results.scale.grid))} cells over {_ranges(results.scale)}. Every search had
-{budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1}, medians, and the
-lowest and highest in brackets. Searches of one seed took turns of five seconds. Machine:
+    grid = " x ".join(map(str, results.scale.grid))
+    measured = f"""Shapes generator `shapes_generator_090`, published prompts, the package's small
+CLIP, a grid of {grid} cells over {_ranges(results.scale)}. Every search
+had {budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1}, medians, and
+the lowest and highest in brackets. Searches of one seed took turns of five seconds. Machine:
 {platform.processor() or platform.machine()}, Python {platform.python_version()}. Made by
 
     {results.command}
@@ -96,9 +96,8 @@ its maximum for {COARSE} bins per measure.
 
 ![Coverage, QD-score and evenness against CPU-seconds](search.png)
 """
-    path = folder / "search.md"
-    _, _, by_hand = path.read_text().partition(END) if path.is_file() else ("", "", "\n")
-    path.write_text(f"{page}\n{END}{by_hand}")
+    title = "How fast searches cover the measure space"
+    write_measured(folder / "search.md", measured, title=title)
 
 
 def _ranges(scale: Scale) -> str:

@@ -1,7 +1,6 @@
 """Run several searches side by side and write down what each has reached, and when."""
 
 import json
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qdgs_lightning.files import replacing
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Evaluation, Guidance
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
@@ -121,11 +121,8 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Write this run to a file of its own, whole or not at all."""
-        path = self.path(folder, self.algorithm, self.seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
-        temporary.write_text(json.dumps(asdict(self)))
-        os.replace(temporary, path)
+        with replacing(self.path(folder, self.algorithm, self.seed)) as unfinished:
+            unfinished.write_text(json.dumps(asdict(self)))
 
     @staticmethod
     def path(folder: Path, algorithm: str, seed: int) -> Path:

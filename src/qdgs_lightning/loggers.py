@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
+from qdgs_lightning.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -57,10 +59,8 @@ def log_figure(trainer: Trainer, key: str, figure: "Figure", *, step: int) -> Pa
             return None
         name = f"{key.replace('/', '-')}_step{step:07d}.png"
         path = run_folder(trainer) / "figures" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{name}")
-        figure.savefig(unfinished, format="png")
-        unfinished.replace(path)
+        with replacing(path) as unfinished:
+            figure.savefig(unfinished, format="png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_image(key, [str(path)], step=step)

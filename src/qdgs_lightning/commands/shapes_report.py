@@ -13,9 +13,6 @@ from scipy.stats import t as student
 from qdgs_lightning.commands.shapes_runs import ARMS
 from qdgs_lightning.datasets import GROUPS
 
-BEGIN = "<!-- measured: everything from here to the end mark is written by qdgs shapes-table -->"
-END = "<!-- end of what is measured -->"
-
 Result = dict[str, Any]
 
 
@@ -153,24 +150,6 @@ def markdown(results: Sequence[Result]) -> str:
             _markdown_table(confusion_rows(results)),
         ]
     return "\n\n".join(parts)
-
-
-def write_page(path: Path, measured: str) -> None:
-    """Put the measured part into a page, whose other text stays as it is.
-
-    Args:
-        path: The page; made if need be.
-        measured: What `markdown` returned.
-    """
-    text = path.read_text() if path.is_file() else f"# Shapes\n\n{BEGIN}\n{END}\n"
-    if BEGIN not in text or END not in text:
-        text += f"\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(f"{before}{BEGIN}\n\n{measured}\n\n{END}{after}")
-    temporary.replace(path)
 
 
 def terminal_table(results: Sequence[Result]) -> Table:

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.files import replacing
 
 Arm = Literal["none", "random", "rejection", "qd", "oracle"]
 ARMS: tuple[Arm, ...] = ("none", "random", "rejection", "qd", "oracle")
@@ -95,10 +96,8 @@ class PhaseOne:
             experiment, config, name=self.file(experiment).stem, bias=self.bias, seed=self.seed
         )
         path = self.file(experiment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.partial")
-        cli.trainer.save_checkpoint(temporary)
-        os.replace(temporary, path)
+        with replacing(path) as unfinished:
+            cli.trainer.save_checkpoint(unfinished)
 
     def __str__(self) -> str:
         return f"first phase, bias {self.bias}, seed {self.seed}"
@@ -251,10 +250,8 @@ def end_with_parent() -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=1))
-    os.replace(temporary, path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1))
 
 
 def _fit(

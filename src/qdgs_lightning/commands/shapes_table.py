@@ -16,7 +16,6 @@ from qdgs_lightning.commands.shapes_report import (
     markdown,
     read_results,
     terminal_table,
-    write_page,
 )
 from qdgs_lightning.commands.shapes_runs import (
     ARMS,
@@ -32,6 +31,7 @@ from qdgs_lightning.commands.shapes_runs import (
     write_json,
 )
 from qdgs_lightning.datasets.shapes import BIASES
+from qdgs_lightning.files import write_measured
 
 
 def shapes_table(
@@ -85,7 +85,7 @@ def shapes_table(
     console = Console()
     console.print(terminal_table(results))
     if page is not None:
-        write_page(page, markdown(results))
+        write_measured(page, markdown(results), title="Shapes")
         console.print(f"Page: {page}", highlight=False)
     console.print(
         f"Run folders with their figures: {output / 'logs'}; pools: {output / 'pools'}; "

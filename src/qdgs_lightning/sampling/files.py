@@ -5,8 +5,9 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
+from qdgs_lightning.files import replacing
 from qdgs_lightning.sampling.pool import Candidates
 
 _TENSORS = ("latents", "labels", "bins", "cells")
@@ -30,14 +31,9 @@ def write_candidates(path: Path, candidates: Candidates, *, origin: dict[str, ob
         "bin_names": candidates.bin_names,
     }
     tensors = {name: getattr(candidates, name).contiguous() for name in _TENSORS}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Processes that share the file may write at once, each its own.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_bytes(save(tensors, {"candidates": json.dumps(header)}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Processes that share the file may write at once.
+    with replacing(path, writer=str(os.getpid())) as unfinished:
+        save_file(tensors, unfinished, {"candidates": json.dumps(header)})
 
 
 def read_candidates(path: Path, *, origin: dict[str, object]) -> Candidates | None:

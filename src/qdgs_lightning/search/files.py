@@ -4,9 +4,7 @@ Tensors lie in the file under their path in the tree; the tree itself, with a re
 of each tensor, is JSON in the file's metadata. Nothing is pickled.
 """
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.files import replacing, unfinished_name
 
 # One key only: safetensors keeps several in no particular order, and equal searches should give
 # equal files.
@@ -40,14 +39,10 @@ def write_tree(path: Path, tree: dict[str, Any]) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     header = json.dumps(_replace_tensors(tree, "", tensors, {}))
-    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata={_KEY: header})
-        os.replace(temporary, path)
+        with replacing(path) as unfinished:
+            save_file(tensors, unfinished, metadata={_KEY: header})
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise ArchiveError(
             f"The archive cannot be saved to {path} ({error}); free space or choose another place; "
             "what was there before is unchanged."
@@ -109,22 +104,17 @@ def check_writable(path: Path) -> None:
     Raises:
         ArchiveError: It cannot.
     """
-    temporary = _temporary(path)
+    unfinished = unfinished_name(path)
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
-        temporary.unlink()
+        unfinished.touch()
+        unfinished.unlink()
     except OSError as error:
         raise ArchiveError(
             f"The archive cannot be saved to {path} ({error}); choose a place that can be written."
         ) from error
-
-
-def _temporary(path: Path) -> Path:
-    """Return where a file lies until it is whole; what a killed run leaves, the next takes."""
-    return path.with_name(f".{path.name}.partial")
 
 
 def _replace_tensors(

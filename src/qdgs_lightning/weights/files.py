@@ -1,15 +1,15 @@
 """Reading and writing weights: safetensors, half precision on disk, never half a file."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import nn
 
+from qdgs_lightning.files import replacing
 from qdgs_lightning.weights import WeightsError, resolve_weights
 
 
@@ -25,13 +25,8 @@ def save_weights(module: nn.Module, path: Path, config: dict[str, Any] | None = 
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in module.state_dict().items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(save(state, {"config": json.dumps(config or {})}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        save_file(state, unfinished, {"config": json.dumps(config or {})})
 
 
 def read_config(name_or_path: str | Path) -> dict[str, Any]:
