@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ribs.archives import GridArchive
 
 from qdgs_lightning.search.cell_survey import Cells, CellSurvey, Floats
-from qdgs_lightning.search.exploration import BLEND, LINE, Exploration, most_promising
+from qdgs_lightning.search.exploration import BLEND, LEAP, Exploration, most_promising
 from qdgs_lightning.search.surrogate import Surrogate
 
 GRID = (16, 16)
@@ -137,7 +137,7 @@ def test_fresh_samples_are_taken_from_the_prior_where_elites_are_few() -> None:
     assert (np.abs(points[:, 0]) > 2).sum() > 20
 
 
-@pytest.mark.parametrize("way", [LINE, BLEND])
+@pytest.mark.parametrize("way", [LEAP, BLEND])
 def test_variations_come_in_the_number_asked_for_and_within_the_norm(way: int) -> None:
     exploration, survey = _exploration(rare=4.0)
     rng = np.random.default_rng(1)
@@ -153,6 +153,29 @@ def test_variations_come_in_the_number_asked_for_and_within_the_norm(way: int) -
     )
     assert points.shape == (30, 2)
     assert cells.shape == (30,)
+    assert np.linalg.norm(points, axis=1).max() <= 6 * (1 + 1e-5)
+
+
+def test_lines_are_those_of_the_publication() -> None:
+    exploration, survey = _exploration(rare=4.0)
+    # On a diagonal, so that noise alone leaves it.
+    along = np.linspace(-2, 2, len(survey), dtype=np.float32)
+    elites = np.stack([along, along], axis=1)
+    rng = np.random.default_rng(1)
+    points = exploration.lines(survey, 20_000, elites=lambda rows: elites[rows], rng=rng)
+    across = points[:, 0] - points[:, 1]
+    assert across.std() == pytest.approx(0.05 * 2**0.5, rel=0.03)
+    # p + 0.2 g (q - p) with p and q alike and g normal: E (q - p)^2 is twice the variance of p.
+    variance = along.var() * (1 + 0.2**2 * 2) + 0.05**2 / 2
+    assert points.mean(axis=1).var() == pytest.approx(variance, rel=0.03)
+
+
+def test_lines_end_within_the_norm() -> None:
+    exploration, survey = _exploration(rare=4.0)
+    rng = np.random.default_rng(1)
+    elites = rng.standard_normal((len(survey), 2)).astype(np.float32) * 5
+    points = exploration.lines(survey, 200, elites=lambda rows: elites[rows], rng=rng)
+    assert points.shape == (200, 2)
     assert np.linalg.norm(points, axis=1).max() <= 6 * (1 + 1e-5)
 
 

@@ -188,7 +188,8 @@ def test_no_latent_leaves_the_prior_and_no_step_is_too_long(dim: int, k: int) ->
             assert norms.max() <= max_norm * (1 + 1e-4)
         objective, measures, _ = evaluate(children)
         scheduler.tell(objective, measures)
-    assert len(archive) > 3
+    # Of what the prior reaches within this bound: 4 cells of 6 in one dimension, one of them rarely.
+    assert len(archive) >= 3
 
 
 def test_the_seed_decides_everything() -> None:

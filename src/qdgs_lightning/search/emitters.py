@@ -23,6 +23,7 @@ from qdgs_lightning.search.targeted import TargetedEmitter
 
 GRADIENT_ALGORITHMS = ("targeted", "cma_maega", "cma_mega")
 ANNEALED_ALGORITHMS = ("cma_maega", "cma_mae")
+LEARNING_ALGORITHMS = ("targeted", "screened")
 # A full covariance matrix of a latent with thousands of coordinates takes minutes to decompose.
 _MAX_FULL_COVARIANCE = 256
 
@@ -130,35 +131,11 @@ def _make_emitters(
     seeds: Seeds,
 ) -> list[EmitterBase]:
     """Build as many emitters as the configuration asks for."""
-    seed = as_int(seeds.emitters[0])
     # What learns from evaluations works as one: several would know less each.
-    if config.algorithm == "targeted":
-        return [
-            TargetedEmitter(
-                archive,
-                x0=start.prior.mean,
-                sigma0=start.prior.std,
-                prior=Prior(generator),
-                max_norm=start.prior.max_norm,
-                batch_size=config.iteration_size,
-                objective_min=config.objective_min,
-                seed=seed,
-            )
-        ]
-    if config.algorithm == "screened":
-        return [
-            ScreenedEmitter(
-                archive,
-                prior=Prior(generator),
-                scale=start.prior,
-                batch_size=config.iteration_size,
-                objective_min=config.objective_min,
-                seed=seed,
-            )
-        ]
+    number = 1 if config.algorithm in LEARNING_ALGORITHMS else config.emitters
     return [
-        _make_emitter(config, archive, generator, x0, as_int(seed))
-        for x0, seed in zip(start.latents, seeds.emitters, strict=True)
+        _make_emitter(config, archive, generator, start.prior, x0, as_int(seed))
+        for x0, seed in zip(start.latents[:number], seeds.emitters[:number], strict=True)
     ]
 
 
@@ -166,11 +143,32 @@ def _make_emitter(
     config: SearchConfig,
     archive: GridArchive,
     generator: Generator,
+    prior: LatentPrior,
     x0: NDArray[np.float32],
     seed: int,
 ) -> EmitterBase:
     """Build an emitter of the algorithm that the configuration names."""
     match config.algorithm:
+        case "targeted":
+            return TargetedEmitter(
+                archive,
+                x0=prior.mean,
+                sigma0=prior.std,
+                prior=Prior(generator),
+                max_norm=prior.max_norm,
+                batch_size=config.iteration_size,
+                objective_min=config.objective_min,
+                seed=seed,
+            )
+        case "screened":
+            return ScreenedEmitter(
+                archive,
+                prior=Prior(generator),
+                scale=prior,
+                batch_size=config.iteration_size,
+                objective_min=config.objective_min,
+                seed=seed,
+            )
         case "random":
             return PriorEmitter(
                 archive, generator=generator, batch_size=config.batch_size, seed=seed

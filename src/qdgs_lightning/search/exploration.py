@@ -9,9 +9,9 @@ from qdgs_lightning.search.cell_survey import Cells, CellSurvey, Floats
 from qdgs_lightning.search.surrogate import Surrogate
 
 # Ways to make a latent.
-LINE, BLEND, FRESH = WAYS = range(3)
+LINE, LEAP, BLEND, FRESH = WAYS = range(4)
 
-# Lines and blends that are made for one that is evaluated.
+# Leaps and blends that are made for one that is evaluated.
 _CANDIDATES = 16
 # Samples of the prior that are drawn for one that is evaluated, and those that wait meanwhile.
 _RENEWAL = 6
@@ -20,7 +20,8 @@ _WAITING = 8192
 # have thousands of dimensions.
 _NUMBERS = 2**21
 # In standard deviations of the prior, and in distances between two elites.
-_LINE_SIGMAS = (0.1, 0.5)
+_LINE_SIGMAS = (0.05, 0.2)
+_LEAP_SIGMAS = (0.1, 0.5)
 # Smallest and largest weight of the prior in a blend.
 _BLEND_RANGE = (0.05, 1.0)
 # Randomness of choices, as noise on the logarithm of what they promise.
@@ -28,16 +29,18 @@ _GUMBEL = 0.3
 
 Draw = Callable[[int], Floats]
 """Draws n latents from the prior, in standard deviations, shape ``[n, D]``."""
+Elites = Callable[[Cells], Floats]
+"""Looks up latents of rows of a survey, in standard deviations."""
 
 
 class Exploration:
     """Makes latents without gradients, and lets a surrogate choose among them.
 
-    Lines between two elites, and blends of elites with the prior, start evenly from all regions of
-    the measure space, whatever number of elites each holds. Fresh samples come from the prior as
-    they are: some thousand wait, and some join whenever some leave. Of all of them those are taken
-    that the surrogate expects in empty or weak cells, in regions that hold few elites, and where
-    little was tried in vain.
+    Lines between two elites are evaluated as they come. Leaps, which are longer lines, and blends
+    of elites with the prior start evenly from all regions of the measure space, whatever number of
+    elites each holds. Fresh samples come from the prior as they are: some thousand wait, and some
+    join whenever some leave. Of all but the lines those are taken that the surrogate expects in
+    empty or weak cells, in regions that hold few elites, and where little was tried in vain.
 
     Args:
         surrogate: What is known of objective and positions.
@@ -60,7 +63,7 @@ class Exploration:
         self._objective_min = objective_min
         self._waiting = np.empty((0, surrogate.dim), np.float32)
 
-    def begin(self, survey: CellSurvey, elites: Callable[[Cells], Floats]) -> None:
+    def begin(self, survey: CellSurvey, elites: Elites) -> None:
         """Learn from what others have put into the archive, such as a search's first sample; once.
 
         Args:
@@ -105,37 +108,52 @@ class Exploration:
         self._waiting = points[left][-min(_WAITING, max(n, _NUMBERS // points.shape[1])) :]
         return points[chosen], cells
 
+    def lines(
+        self, survey: CellSurvey, n: int, *, elites: Elites, rng: np.random.Generator
+    ) -> Floats:
+        """Move n elites along lines to others, with a little noise (Vassiliades and Mouret 2018).
+
+        The one way that does not ask the surrogate: what that errs about is found all the same.
+
+        Args:
+            survey: The archive.
+            n: How many.
+            elites: Looks up latents.
+            rng: Source of the randomness.
+
+        Returns:
+            The latents ``[n, D]``.
+        """
+        parents, others = (elites(rng.integers(len(survey), size=n)) for _ in range(2))
+        return shortened(_along_lines(parents, others, _LINE_SIGMAS, rng), self._max_norm)
+
     def varied(
         self,
         survey: CellSurvey,
         n: int,
         way: int,
         *,
-        elites: Callable[[Cells], Floats],
+        elites: Elites,
         draw: Draw,
         tries: Floats,
         rng: np.random.Generator,
     ) -> tuple[Floats, Cells]:
-        """Make n latents of elites, by `LINE` or by `BLEND`; see `fresh`.
+        """Make n latents of elites, by `LEAP` or by `BLEND`; see `fresh`.
 
         Args:
             survey: The archive.
             n: How many.
             way: Which way.
-            elites: Looks up latents of rows of the survey, in standard deviations.
+            elites: Looks up latents.
             draw: Samples the prior.
             tries: How often each cell of the grid was tried in vain.
             rng: Source of the randomness.
         """
-        dim = self.surrogate.dim
-        size = n * max(1, min(_CANDIDATES, _NUMBERS // (n * dim)))
+        size = n * max(1, min(_CANDIDATES, _NUMBERS // (n * self.surrogate.dim)))
         parents = elites(survey.spread_rows(size, rng))
-        if way == LINE:
+        if way == LEAP:
             others = elites(rng.integers(len(survey), size=size))
-            along = rng.standard_normal((size, 1), dtype=np.float32)
-            iso, line = _LINE_SIGMAS
-            noise = rng.standard_normal((size, dim), dtype=np.float32)
-            points = parents + iso * noise + line * along * (others - parents)
+            points = _along_lines(parents, others, _LEAP_SIGMAS, rng)
         else:
             low, high = np.log(_BLEND_RANGE)
             share = np.exp(rng.uniform(low, high, (size, 1))).astype(np.float32)
@@ -163,6 +181,16 @@ class Exploration:
             rng=rng,
         )
         return chosen, cells[chosen]
+
+
+def _along_lines(
+    parents: Floats, others: Floats, sigmas: tuple[float, float], rng: np.random.Generator
+) -> Floats:
+    """Move parents along lines to others, with noise; both of normal length."""
+    iso, line = sigmas
+    noise = rng.standard_normal(parents.shape, dtype=np.float32)
+    along = rng.standard_normal((len(parents), 1), dtype=np.float32)
+    return parents + iso * noise + line * along * (others - parents)
 
 
 def most_promising(

@@ -12,7 +12,7 @@ from ribs.typing import BatchData
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.search.aim import Aim, Flight
 from qdgs_lightning.search.cell_survey import Cells, CellSurvey, Floats, grid_position
-from qdgs_lightning.search.exploration import FRESH, WAYS, Exploration
+from qdgs_lightning.search.exploration import FRESH, LINE, WAYS, Exploration
 from qdgs_lightning.search.local_models import LocalModels
 from qdgs_lightning.search.prior import LatentPrior, Prior
 from qdgs_lightning.search.surrogate import Surrogate
@@ -48,11 +48,11 @@ class TargetedEmitter(EmitterBase):
       worse than its neighbours; times the chance to end in it, by length of the step and measured
       curvature; less, the more often the cell was missed. Full neighbourhoods have no near
       targets, so steps grow by themselves.
-    - **Exploration has its share.** Lines between two elites, elites blended with the prior, and
-      the prior itself find what no gradient points to. Parents are spread evenly over the measure
-      space. Many more are made than evaluated: a surrogate that learns from every evaluation picks
-      those that it expects in empty cells of regions with few elites, see `Exploration`. Shares
-      follow the measured success per cost of each way.
+    - **Exploration has its share.** Short and long lines between two elites, elites blended with
+      the prior, and the prior itself find what no gradient points to. Of all but the short lines
+      many more are made than evaluated: a surrogate that learns from every evaluation picks those
+      that it expects in empty cells of regions with few elites, see `Exploration`; the short lines
+      find what it errs about. Shares follow the measured success per cost of each way.
     - **Bounds.** A step is at most half of `max_norm` long and no latent is longer than it, in
       standard deviations of the prior. Lambda falls while predicted and reached measures agree,
       and rises where they do not.
@@ -179,7 +179,7 @@ class TargetedEmitter(EmitterBase):
 
     @property
     def shares(self) -> Floats:
-        """Shares of aimed, line, blended and fresh latents in a batch, shape ``[4]``."""
+        """Shares of aims, lines, leaps, blends and fresh samples in a batch, shape ``[5]``."""
         # Squared, so that twice the success means four times the share.
         rates = (self._rewards / self._costs) ** 2
         shares = np.maximum(rates / rates.sum(), _LEAST_SHARE)
@@ -236,7 +236,7 @@ class TargetedEmitter(EmitterBase):
         )
 
     def ask(self) -> Floats:
-        """Return the rest of the batch: aimed, line, blended and fresh latents, in this order."""
+        """Return the rest of the batch: aims, lines, leaps, blends and fresh samples, in order."""
         survey = self._survey
         if survey is None:
             return self._start()
@@ -303,12 +303,13 @@ class TargetedEmitter(EmitterBase):
 
     def _explored(self, survey: CellSurvey, n: int, way: int) -> tuple[Floats, Cells]:
         """Return n latents made in one of the ways of exploration, and cells expected of them."""
-        tries, rng = self._aim.tries, self._rng
+        explore, rng = self._exploration, self._rng
+        if way == LINE:
+            return explore.lines(survey, n, elites=self._elites, rng=rng), np.empty(0, np.intp)
+        tries, draw = self._aim.tries, self._draw
         if way == FRESH:
-            return self._exploration.fresh(survey, n, draw=self._draw, tries=tries, rng=rng)
-        return self._exploration.varied(
-            survey, n, way, elites=self._elites, draw=self._draw, tries=tries, rng=rng
-        )
+            return explore.fresh(survey, n, draw=draw, tries=tries, rng=rng)
+        return explore.varied(survey, n, way, elites=self._elites, draw=draw, tries=tries, rng=rng)
 
     def _account(self, survey: CellSurvey, counts: tuple[int, ...], add_info: BatchData) -> None:
         """Credit each way with its new cells and improvements, and charge it its cost."""
