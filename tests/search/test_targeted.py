@@ -188,7 +188,7 @@ def test_no_latent_leaves_the_prior_and_no_step_is_too_long(dim: int, k: int) ->
             assert norms.max() <= max_norm * (1 + 1e-4)
         objective, measures, _ = evaluate(children)
         scheduler.tell(objective, measures)
-    # Of what the prior reaches within this bound: 4 cells of 6 in one dimension, one of them rarely.
+    # Of 6 cells, the prior reaches 4 within this bound in one dimension, one of them rarely.
     assert len(archive) >= 3
 
 
