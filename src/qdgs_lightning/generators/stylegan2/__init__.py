@@ -1,5 +1,20 @@
-"""StyleGAN2: network, safe checkpoint reader, generator."""
+"""StyleGAN2: the network, and checkpoints read without executing anything."""
 
+from qdgs_lightning.generators.stylegan2.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load_stylegan2,
+    read_checkpoint,
+    save_stylegan2,
+)
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
 
-__all__ = ["StyleGAN2", "StyleGAN2Error"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "StyleGAN2",
+    "StyleGAN2Error",
+    "load_stylegan2",
+    "read_checkpoint",
+    "save_stylegan2",
+]

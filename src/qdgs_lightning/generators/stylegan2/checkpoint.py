@@ -1,0 +1,202 @@
+"""Loading StyleGAN2 from the files that people hold, and keeping it in one that is safe."""
+
+import hashlib
+import json
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.files import replacing
+from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
+from qdgs_lightning.generators.stylegan2.official import (
+    configuration,
+    read_official,
+    without_noise_filled,
+)
+from qdgs_lightning.generators.stylegan2.pickles import PickleError
+
+_KEY = "stylegan2"
+_MAX_BYTES = 4 * 2**30
+_CONFIG_KEYS = {
+    "z_dim",
+    "c_dim",
+    "w_dim",
+    "img_resolution",
+    "img_channels",
+    "mapping_kwargs",
+    "synthesis_kwargs",
+}
+
+
+class CheckpointError(QDGSError):
+    """A checkpoint that is corrupt, unsafe or of another kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A network, and where it comes from.
+
+    Attributes:
+        network: In evaluation mode, without gradients for its weights.
+        config: The arguments of `StyleGAN2`.
+        kind: What the file was.
+        sha256: Of the file.
+        sources: SHA-256 of source code that came with the network and was not executed.
+    """
+
+    network: StyleGAN2
+    config: dict[str, Any]
+    kind: str
+    sha256: str
+    sources: tuple[str, ...] = ()
+
+
+def load_stylegan2(path: str | Path, *, which: str = "G_ema") -> StyleGAN2:
+    """Load a generator network; nothing in the file is executed.
+
+    Args:
+        path: An official pickle of stylegan2-ada-pytorch or stylegan3, or a file of
+            `save_stylegan2`.
+        which: Of an official pickle: ``G_ema``, the averaged weights, or ``G``.
+
+    Returns:
+        The network in evaluation mode, without gradients for its weights, on the CPU.
+
+    Raises:
+        CheckpointError: There is no such file, or it is corrupt, unsafe or of another kind.
+    """
+    return read_checkpoint(path, which=which).network
+
+
+def read_checkpoint(path: str | Path, *, which: str = "G_ema") -> Checkpoint:
+    """Load a generator network and say where it comes from; see `load_stylegan2`."""
+    path = Path(path)
+    if which not in ("G_ema", "G"):
+        raise CheckpointError(f"which is {which!r}; give 'G_ema' or 'G'.")
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder; give the checkpoint file within it.")
+        if size == 0:
+            raise CheckpointError(f"{path} is empty; download it again.")
+        if size > _MAX_BYTES:
+            raise CheckpointError(f"{path} has {size:,} bytes, more than any StyleGAN2; check it.")
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _read(path, data, which)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"There is no checkpoint {path}; check the path.") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); check it.") from error
+
+
+def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
+    """Find out what a file is, and load it."""
+    head = data[:512]
+    start = head.lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer and not the checkpoint; run `git lfs pull`, or download "
+            "it."
+        )
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise CheckpointError(
+            f"{path} is a web page, perhaps one that asks for a login, and not the checkpoint; "
+            "download it again."
+        )
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        if head[8:9] == b"{":
+            config, weights = _read_own(path)
+            network = _assembled(config, weights)
+            return Checkpoint(network=network, config=config, kind="safetensors", sha256=sha256)
+        if head[:1] != b"\x80":
+            raise PickleError("it is neither a pickle nor a safetensors file")
+        official = read_official(data, which=which)
+        config = configuration(official)
+        network = _assembled(config, without_noise_filled(official))
+    except (PickleError, StyleGAN2Error) as error:
+        raise CheckpointError(f"{path} cannot be loaded: {error}.") from error
+    return Checkpoint(
+        network=network,
+        config=config,
+        kind=f"official pickle, {which}",
+        sha256=sha256,
+        sources=tuple(sorted(official.sources)),
+    )
+
+
+def _assembled(config: dict[str, Any], weights: dict[str, Tensor]) -> StyleGAN2:
+    """Build a network and fill it, naming every tensor that does not fit.
+
+    Raises:
+        PickleError: Tensors are missing, not known, misshapen or not finite.
+    """
+    with torch.device("meta"):
+        network = StyleGAN2(**config)
+    wanted = network.state_dict()
+    missing = sorted(wanted.keys() - weights.keys())
+    unknown = sorted(weights.keys() - wanted.keys())
+    if missing or unknown:
+        told = [f"it lacks {_some(missing)}"] if missing else []
+        told += [f"it has {_some(unknown)}, which the network has not"] if unknown else []
+        raise PickleError(" and ".join(told))
+    for name, tensor in weights.items():
+        if tensor.shape != wanted[name].shape:
+            raise PickleError(
+                f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
+            )
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise PickleError(f"{name} holds numbers that are not finite")
+    network = network.to_empty(device="cpu")
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
+
+
+def _some(names: list[str]) -> str:
+    """List names, but not hundreds."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def save_stylegan2(checkpoint: Checkpoint, path: Path) -> None:
+    """Keep a network in a safetensors file, which `load_stylegan2` reads in a moment.
+
+    Args:
+        checkpoint: What to keep.
+        path: Where; its folder is made if need be.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    state = {name: value.contiguous() for name, value in checkpoint.network.state_dict().items()}
+    origin = {"kind": checkpoint.kind, "sha256": checkpoint.sha256}
+    header = json.dumps({"config": checkpoint.config, "origin": origin})
+    with replacing(path) as unfinished:
+        save_file(state, unfinished, {_KEY: header})
+
+
+def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read a file of `save_stylegan2`.
+
+    Raises:
+        PickleError: It is damaged or another one.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {})[_KEY])["config"]
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise PickleError(f"it is not a whole file of qdgs convert ({error})") from error
+    if not isinstance(config, dict) or config.keys() != _CONFIG_KEYS:
+        raise PickleError("it does not say how large the network is")
+    channels = config["synthesis_kwargs"].get("channels")
+    if channels is not None:
+        config["synthesis_kwargs"]["channels"] = tuple(channels)
+    return config, weights

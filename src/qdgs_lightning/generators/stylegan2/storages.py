@@ -1,0 +1,132 @@
+"""Tensors inside pickles: raw numbers, and checked views of them."""
+
+import math
+import struct
+from io import BytesIO
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qdgs_lightning.generators.stylegan2.pickles import (
+    Call,
+    Global,
+    Name,
+    PickleError,
+    load,
+    ordered_dict,
+)
+
+DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+}
+STORAGE_NAMES: frozenset[Name] = frozenset(("torch", name) for name in DTYPES)
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_FORMAT = 1001
+
+
+def numbers(data: bytes, storage_type: object) -> Tensor:
+    """Turn little-endian bytes into a flat tensor.
+
+    Raises:
+        PickleError: There is no such type, or the bytes are no whole numbers.
+    """
+    if not isinstance(storage_type, Global) or storage_type.name not in DTYPES:
+        raise PickleError("it holds numbers of an unknown kind")
+    dtype = DTYPES[storage_type.name]
+    if len(data) % dtype.itemsize:
+        raise PickleError("it is damaged: a part of a number")
+    # A copy, since a tensor may be written to and bytes may not.
+    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+def storage_of_bytes(data: object) -> Tensor:
+    """Read a storage as `pickle.dump` of a tensor embeds it: a whole legacy file of `torch.save`.
+
+    Raises:
+        PickleError: It is anything else.
+    """
+    if not isinstance(data, bytes):
+        raise PickleError("it is damaged: a storage that is no bytes")
+    file = BytesIO(data)
+    if load(file, calls={}) != _MAGIC or load(file, calls={}) != _FORMAT:
+        raise PickleError("it holds a storage of an unknown format")
+    system = load(file, calls={})
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise PickleError("it holds a storage of a big-endian machine")
+    identity = load(file, calls={}, names=STORAGE_NAMES, persistent=_Identity)
+    keys = load(file, calls={})
+    if not isinstance(identity, _Identity) or keys != [identity.key]:
+        raise PickleError("it is damaged: a storage without a name")
+    (size,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+    values = numbers(file.read(), identity.storage_type)
+    if size != identity.size or len(values) != size:
+        raise PickleError("it is damaged: a storage of another size than it says")
+    return values
+
+
+class _Identity:
+    """A persistent id of `torch.save`: kind, type, key, device, size, and perhaps a view."""
+
+    def __init__(self, identity: object) -> None:
+        match identity:
+            case ("storage", Global() as kind, str(key), str(), int(size)):
+                pass
+            case ("storage", Global() as kind, str(key), str(), int(size), None):
+                pass
+            case _:
+                raise PickleError("it is damaged: a storage that cannot be found")
+        self.storage_type, self.key, self.size = kind, key, size
+
+
+def view(
+    storage: object,
+    offset: object,
+    size: object,
+    stride: object,
+    *_: object,  # requires_grad, hooks and metadata say nothing about numbers
+) -> Tensor:
+    """Return a view of a storage, after making sure that it lies within.
+
+    Raises:
+        PickleError: It does not, or it repeats numbers.
+    """
+    if not isinstance(storage, Tensor) or not isinstance(size, tuple):
+        raise PickleError("it is damaged: a tensor without numbers")
+    if not isinstance(stride, tuple) or len(stride) != len(size):
+        raise PickleError("it is damaged: a tensor without a shape")
+    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+        raise PickleError("it is damaged: a tensor of an impossible shape")
+    assert isinstance(offset, int)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if math.prod(size) > len(storage) or (math.prod(size) > 0 and last >= len(storage)):
+        raise PickleError("it holds a tensor that reaches beyond its numbers")
+    return storage.as_strided(size, stride, offset)
+
+
+TENSOR_CALLS: dict[Name, Call] = {
+    ("torch._utils", "_rebuild_tensor_v2"): view,
+    ("torch._utils", "_rebuild_tensor"): view,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    ("torch.storage", "_load_from_bytes"): storage_of_bytes,
+    ("collections", "OrderedDict"): ordered_dict,
+}
+
+
+def only_tensors(tree: Any) -> dict[str, Tensor]:  # noqa: ANN401
+    """Return a dict of tensors as one.
+
+    Raises:
+        PickleError: It is none.
+    """
+    if not isinstance(tree, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in tree.items()
+    ):
+        raise PickleError("it is damaged: tensors with names expected")
+    return tree
