@@ -20,6 +20,7 @@ TRAINER_COMMANDS = {
 # `qdgs a-b` calls the function a_b of commands/a_b.py, and its signature makes the options.
 PLAIN_COMMANDS = {
     "search": "grow or continue an archive of elites",
+    "convert": "keep a StyleGAN2 checkpoint in a file that is safe and fast to load",
     "shapes-demo": "train and test on the shapes with three samplers, and compare them",
     "shapes-table": "compare biases and samplers on the shapes over many seeds; resumable",
 }

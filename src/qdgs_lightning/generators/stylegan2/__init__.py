@@ -7,6 +7,7 @@ from qdgs_lightning.generators.stylegan2.checkpoint import (
     read_checkpoint,
     save_stylegan2,
 )
+from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "CheckpointError",
     "StyleGAN2",
     "StyleGAN2Error",
+    "StyleGAN2Generator",
     "load_stylegan2",
     "read_checkpoint",
     "save_stylegan2",

@@ -23,6 +23,7 @@ from qdgs_lightning.generators.stylegan2.official import (
 from qdgs_lightning.generators.stylegan2.pickles import PickleError
 
 _KEY = "stylegan2"
+_STD = "w_std"
 _MAX_BYTES = 4 * 2**30
 _CONFIG_KEYS = {
     "z_dim",
@@ -45,6 +46,7 @@ class Checkpoint:
 
     Attributes:
         network: In evaluation mode, without gradients for its weights.
+        w_std: Standard deviation of each coordinate of w, over 10,000 mapped latents, ``[w_dim]``.
         config: The arguments of `StyleGAN2`.
         kind: What the file was.
         sha256: Of the file.
@@ -52,6 +54,7 @@ class Checkpoint:
     """
 
     network: StyleGAN2
+    w_std: Tensor
     config: dict[str, Any]
     kind: str
     sha256: str
@@ -114,8 +117,13 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
     try:
         if head[8:9] == b"{":
             config, weights = _read_own(path)
+            w_std = weights.pop(_STD, torch.empty(0))
             network = _assembled(config, weights)
-            return Checkpoint(network=network, config=config, kind="safetensors", sha256=sha256)
+            if w_std.shape != network.mapping.w_avg.shape or not (w_std > 0).all():
+                raise PickleError(f"{_STD} is no standard deviation of its styles")
+            return Checkpoint(
+                network=network, w_std=w_std, config=config, kind="safetensors", sha256=sha256
+            )
         if head[:1] != b"\x80":
             raise PickleError("it is neither a pickle nor a safetensors file")
         official = read_official(data, which=which)
@@ -125,6 +133,7 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
         raise CheckpointError(f"{path} cannot be loaded: {error}.") from error
     return Checkpoint(
         network=network,
+        w_std=deviation_of_styles(network),
         config=config,
         kind=f"official pickle, {which}",
         sha256=sha256,
@@ -159,6 +168,30 @@ def _assembled(config: dict[str, Any], weights: dict[str, Tensor]) -> StyleGAN2:
     return network.eval().requires_grad_(False)
 
 
+def deviation_of_styles(network: StyleGAN2, *, n: int = 10_000, seed: int = 0) -> Tensor:
+    """Measure the standard deviation of each coordinate of w.
+
+    Args:
+        network: Whose styles; labels, where it has any, are drawn evenly.
+        n: How many latents are mapped.
+        seed: Draws them.
+
+    Returns:
+        Shape ``[w_dim]``, never quite zero.
+    """
+    mapping, generator = network.mapping, torch.Generator().manual_seed(seed)
+    z = torch.randn(n, mapping.z_dim, generator=generator)
+    labels = None
+    if mapping.c_dim:
+        drawn = torch.randint(mapping.c_dim, (n,), generator=generator)
+        labels = torch.nn.functional.one_hot(drawn, mapping.c_dim)
+    with torch.no_grad():
+        w = mapping(z, labels)[:, 0].double()
+    # The average of training and not that of the sample: latents are measured from there.
+    squared: Tensor = (w - mapping.w_avg).square().mean(dim=0)
+    return squared.sqrt().clamp(min=1e-6).float()
+
+
 def _some(names: list[str]) -> str:
     """List names, but not hundreds."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -175,7 +208,8 @@ def save_stylegan2(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    state = {name: value.contiguous() for name, value in checkpoint.network.state_dict().items()}
+    weights = {**checkpoint.network.state_dict(), _STD: checkpoint.w_std}
+    state = {name: value.contiguous() for name, value in weights.items()}
     origin = {"kind": checkpoint.kind, "sha256": checkpoint.sha256}
     header = json.dumps({"config": checkpoint.config, "origin": origin})
     with replacing(path) as unfinished:
