@@ -11,15 +11,15 @@ from qdgs_lightning.generators.stylegan2 import CheckpointError, read_checkpoint
 def convert(
     *, checkpoint: Path, output: Path, which: Literal["G_ema", "G"] = "G_ema", force: bool = False
 ) -> None:
-    """Keep the generator of an official StyleGAN2 pickle in a safetensors file.
+    """Keep the generator of a StyleGAN2 checkpoint in a safetensors file.
 
-    Nothing in the pickle is executed. Afterwards it is not needed any more: name the new file as
+    Nothing in the checkpoint is executed. Afterwards it is not needed any more: name the new file as
     the checkpoint of a StyleGAN2Generator.
 
     Args:
-        checkpoint: The pickle, of stylegan2-ada-pytorch or stylegan3.
+        checkpoint: A pickle of stylegan2-ada-pytorch or stylegan3, or a file of rosinality's code.
         output: The new file, ending in .safetensors.
-        which: Which network: G_ema, the averaged weights, or G, those of the last step.
+        which: Which network of a pickle: G_ema, the averaged weights, or G, those of the last step.
         force: Replace the output if it is there already.
 
     Raises:

@@ -108,7 +108,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path: Path, change: str, message:
         (b"", "is empty; download it again"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
         (b"<!DOCTYPE html><html>Sign in</html>", "is a web page"),
-        (b"PK\x03\x04 some zip", "neither a pickle nor a safetensors file"),
+        (b"RIFF some sound", "neither a pickle nor a file of torch or safetensors"),
         (b"\x80\x04}.", "holds no network G_ema"),
     ],
 )

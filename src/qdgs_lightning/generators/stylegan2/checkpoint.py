@@ -21,6 +21,8 @@ from qdgs_lightning.generators.stylegan2.official import (
     without_noise_filled,
 )
 from qdgs_lightning.generators.stylegan2.pickles import PickleError
+from qdgs_lightning.generators.stylegan2.rosinality import read_rosinality
+from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
 
 _KEY = "stylegan2"
 _STD = "w_std"
@@ -65,8 +67,8 @@ def load_stylegan2(path: str | Path, *, which: str = "G_ema") -> StyleGAN2:
     """Load a generator network; nothing in the file is executed.
 
     Args:
-        path: An official pickle of stylegan2-ada-pytorch or stylegan3, or a file of
-            `save_stylegan2`.
+        path: An official pickle of stylegan2-ada-pytorch or stylegan3, a checkpoint of rosinality's
+            stylegan2-pytorch, or a file of `save_stylegan2`.
         which: Of an official pickle: ``G_ema``, the averaged weights, or ``G``.
 
     Returns:
@@ -124,8 +126,18 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
             return Checkpoint(
                 network=network, w_std=w_std, config=config, kind="safetensors", sha256=sha256
             )
+        if TorchFile.accepts(head):
+            config, weights = read_rosinality(TorchFile(path, data))
+            network = _assembled(config, weights)
+            return Checkpoint(
+                network=network,
+                w_std=deviation_of_styles(network),
+                config=config,
+                kind="rosinality",
+                sha256=sha256,
+            )
         if head[:1] != b"\x80":
-            raise PickleError("it is neither a pickle nor a safetensors file")
+            raise PickleError("it is neither a pickle nor a file of torch or safetensors")
         official = read_official(data, which=which)
         config = configuration(official)
         network = _assembled(config, without_noise_filled(official))

@@ -147,7 +147,9 @@ class _Machine:
                 stack.append(self._call(function, arguments))
             case "BUILD":
                 state = self.pop()
-                stack[-1].build(state)
+                # Attributes of a dict, such as the versions that torch notes, say nothing here.
+                if type(stack[-1]) is not dict:
+                    stack[-1].build(state)
             case "BINPERSID" if self._persistent is not None:
                 stack.append(self._persistent(self.pop()))
             case _:

@@ -3,7 +3,6 @@
 import math
 import struct
 from io import BytesIO
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,8 +26,8 @@ DTYPES = {
 }
 STORAGE_NAMES: frozenset[Name] = frozenset(("torch", name) for name in DTYPES)
 
-_MAGIC = 0x1950A86A20F9469CFC6C
-_FORMAT = 1001
+MAGIC = 0x1950A86A20F9469CFC6C
+FORMAT = 1001
 
 
 def numbers(data: bytes, storage_type: object) -> Tensor:
@@ -55,14 +54,14 @@ def storage_of_bytes(data: object) -> Tensor:
     if not isinstance(data, bytes):
         raise PickleError("it is damaged: a storage that is no bytes")
     file = BytesIO(data)
-    if load(file, calls={}) != _MAGIC or load(file, calls={}) != _FORMAT:
+    if load(file, calls={}) != MAGIC or load(file, calls={}) != FORMAT:
         raise PickleError("it holds a storage of an unknown format")
     system = load(file, calls={})
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleError("it holds a storage of a big-endian machine")
-    identity = load(file, calls={}, names=STORAGE_NAMES, persistent=_Identity)
+    identity = load(file, calls={}, names=STORAGE_NAMES, persistent=Identity)
     keys = load(file, calls={})
-    if not isinstance(identity, _Identity) or keys != [identity.key]:
+    if not isinstance(identity, Identity) or keys != [identity.key]:
         raise PickleError("it is damaged: a storage without a name")
     (size,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
     values = numbers(file.read(), identity.storage_type)
@@ -71,7 +70,7 @@ def storage_of_bytes(data: object) -> Tensor:
     return values
 
 
-class _Identity:
+class Identity:
     """A persistent id of `torch.save`: kind, type, key, device, size, and perhaps a view."""
 
     def __init__(self, identity: object) -> None:
@@ -82,7 +81,14 @@ class _Identity:
                 pass
             case _:
                 raise PickleError("it is damaged: a storage that cannot be found")
+        if kind.name not in DTYPES or size < 0:
+            raise PickleError("it holds numbers of an unknown kind")
         self.storage_type, self.key, self.size = kind, key, size
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return DTYPES[self.storage_type.name].itemsize
 
 
 def view(
@@ -117,16 +123,3 @@ TENSOR_CALLS: dict[Name, Call] = {
     ("torch.storage", "_load_from_bytes"): storage_of_bytes,
     ("collections", "OrderedDict"): ordered_dict,
 }
-
-
-def only_tensors(tree: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """Return a dict of tensors as one.
-
-    Raises:
-        PickleError: It is none.
-    """
-    if not isinstance(tree, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in tree.items()
-    ):
-        raise PickleError("it is damaged: tensors with names expected")
-    return tree

@@ -1,0 +1,145 @@
+"""Files of `torch.save`, old and new, read as data; PyTorch's own reader is not asked."""
+
+import struct
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+from mmap import mmap
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from qdgs_lightning.generators.stylegan2.pickles import Call, Name, PickleError, load
+from qdgs_lightning.generators.stylegan2.storages import (
+    FORMAT,
+    MAGIC,
+    STORAGE_NAMES,
+    TENSOR_CALLS,
+    Identity,
+    numbers,
+    view,
+)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A tensor whose numbers were not read yet, as most are never needed."""
+
+    arguments: tuple[object, ...]
+
+
+class _Options:
+    """Stands in for ``argparse.Namespace``: what a training was started with."""
+
+    def build(self, state: object) -> None:
+        """Take the options, which nobody needs."""
+
+
+_CALLS: dict[Name, Call] = {
+    **TENSOR_CALLS,
+    ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _View(arguments),
+    ("torch._utils", "_rebuild_tensor"): lambda *arguments: _View(arguments),
+    ("argparse", "Namespace"): _Options,
+}
+
+
+class TorchFile:
+    """A file of `torch.save`.
+
+    Attributes:
+        tree: What was saved, in dicts and lists; tensors through `tensors`.
+
+    Args:
+        path: The file.
+        data: The same, mapped into memory.
+
+    Raises:
+        PickleError: It is damaged, of another kind, or holds more than data.
+    """
+
+    def __init__(self, path: Path, data: mmap) -> None:
+        self._path = path
+        self._numbers: dict[str, bytes] | None = None
+        self._prefix = ""
+        self.tree = self._read_zip() if data[:2] == b"PK" else self._read_legacy(data)
+
+    @staticmethod
+    def accepts(head: bytes) -> bool:
+        """Tell by its first bytes whether a file is one of `torch.save`."""
+        return head[:4] == b"PK\x03\x04" or head[2:14] == b"\x8a\n" + MAGIC.to_bytes(10, "little")
+
+    def tensors(self, tree: object) -> dict[str, Tensor]:
+        """Read the tensors of a dict of the tree.
+
+        Raises:
+            PickleError: It holds anything else, or its numbers are damaged.
+        """
+        if not isinstance(tree, dict):
+            raise PickleError("it is damaged: tensors with names expected")
+        return {str(name): self.tensor(value) for name, value in tree.items()}
+
+    def tensor(self, value: object) -> Tensor:
+        """Read one tensor of the tree."""
+        if not isinstance(value, _View) or not isinstance(value.arguments[0], Identity):
+            raise PickleError("it is damaged: a tensor expected")
+        identity = value.arguments[0]
+        storage = numbers(self._bytes(identity.key), identity.storage_type)
+        if len(storage) != identity.size:
+            raise PickleError("it is damaged: a storage of another size than it says")
+        # A copy: the view may be a small part of what was read.
+        return view(storage, *value.arguments[1:]).clone()
+
+    def _read_zip(self) -> Any:  # noqa: ANN401
+        """Read the tree of the format that PyTorch has written since 1.6."""
+        try:
+            with zipfile.ZipFile(self._path) as file:
+                names = [name for name in file.namelist() if name.endswith("/data.pkl")]
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise PickleError(f"it is damaged: {error}") from error
+        if len(names) != 1:
+            raise PickleError("it is a zip file, but none of torch.save")
+        self._prefix = names[0].removesuffix("data.pkl")
+        pickled = BytesIO(self._entry(names[0]))
+        return load(pickled, calls=_CALLS, names=STORAGE_NAMES, persistent=Identity)
+
+    def _entry(self, name: str) -> bytes:
+        """Read an entry of the zip file, which torch.save never compresses."""
+        try:
+            with zipfile.ZipFile(self._path) as file:
+                if file.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                    raise PickleError("it is compressed, as no file of torch.save is")
+                return file.read(name)
+        except (KeyError, zipfile.BadZipFile, OSError, RuntimeError, EOFError) as error:
+            raise PickleError(f"it is damaged: {error}") from error
+
+    def _read_legacy(self, data: mmap) -> Any:  # noqa: ANN401
+        """Read the tree of the format before, and the numbers behind it."""
+        if load(data, calls={}) != MAGIC or load(data, calls={}) != FORMAT:
+            raise PickleError("it is of an unknown format of torch.save")
+        system = load(data, calls={})
+        if not isinstance(system, dict) or system.get("little_endian") is not True:
+            raise PickleError("it was written by a big-endian machine")
+        sizes: dict[str, int] = {}
+        self._numbers = {}
+
+        def noted(identity: object) -> Identity:
+            found = Identity(identity)
+            sizes[found.key] = found.size * found.itemsize
+            return found
+
+        tree = load(data, calls=_CALLS, names=STORAGE_NAMES, persistent=noted)
+        for key in load(data, calls={}):
+            (count,) = struct.unpack("<q", data.read(8).ljust(8, b"\0"))
+            if count < 0 or key not in sizes:
+                raise PickleError("it is damaged: numbers without a tensor")
+            self._numbers[key] = data.read(sizes[key])
+        return tree
+
+    def _bytes(self, key: str) -> bytes:
+        """Return the numbers of a storage."""
+        if self._numbers is None:
+            return self._entry(f"{self._prefix}data/{key}")
+        if key not in self._numbers:
+            raise PickleError("it is damaged: a tensor without numbers")
+        return self._numbers[key]
