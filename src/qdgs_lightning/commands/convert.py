@@ -17,7 +17,7 @@ def convert(
     the checkpoint of a StyleGAN2Generator.
 
     Args:
-        checkpoint: A pickle of stylegan2-ada-pytorch or stylegan3, or a file of rosinality's code.
+        checkpoint: A pickle of stylegan2-ada-pytorch or stylegan3, or a file of rosinality.
         output: The new file, ending in .safetensors.
         which: Which network of a pickle: G_ema, the averaged weights, or G, those of the last step.
         force: Replace the output if it is there already.

@@ -150,9 +150,9 @@ class ModulatedConv(nn.Module):
         if dtype == torch.float32:
             return self.weight, style
         fan_in = self.weight[0].numel()
-        largest = self.weight.abs().amax(dim=(1, 2, 3), keepdim=True)
+        largest = self.weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=_EPS)
         weight = self.weight / (largest * math.sqrt(fan_in))
-        return weight, style / style.abs().amax(dim=1, keepdim=True)
+        return weight, style / style.abs().amax(dim=1, keepdim=True).clamp(min=_EPS)
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         """Convolve, and double the size if this layer does."""
