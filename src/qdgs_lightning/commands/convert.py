@@ -13,8 +13,8 @@ def convert(
 ) -> None:
     """Keep the generator of a StyleGAN2 checkpoint in a safetensors file.
 
-    Nothing in the checkpoint is executed. Afterwards it is not needed any more: name the new file as
-    the checkpoint of a StyleGAN2Generator.
+    Nothing in the checkpoint is executed. Afterwards it is not needed any more: name the new file
+    as the checkpoint of a StyleGAN2Generator.
 
     Args:
         checkpoint: A pickle of stylegan2-ada-pytorch or stylegan3, or a file of rosinality.
