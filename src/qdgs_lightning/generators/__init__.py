@@ -4,6 +4,7 @@ from qdgs_lightning.generators.base import Generator
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
 from qdgs_lightning.generators.stylegan2 import (
     CheckpointError,
+    FaceAligner,
     StyleGAN2,
     StyleGAN2Generator,
     load_stylegan2,
@@ -12,6 +13,7 @@ from qdgs_lightning.generators.vae import VAEGenerator
 
 __all__ = [
     "CheckpointError",
+    "FaceAligner",
     "Generator",
     "ImplicitArchitecture",
     "ImplicitGenerator",

@@ -142,6 +142,7 @@ def official_file(
     protocol: int = 4,
     source: str = "pass\n",
     ordered: bool = True,
+    trained_on: str = "x.zip",
     **others: object,
 ) -> bytes:
     """Return an official file of a network.
@@ -151,11 +152,12 @@ def official_file(
         protocol: Of the pickle.
         source: The text of the file that is said to define its classes.
         ordered: See `module`.
+        trained_on: Where the training set is said to be.
         others: Further networks than ``G_ema``.
     """
     with their_names():
         network = module(parity, source=source, ordered=ordered)
-        content = {"training_set_kwargs": EasyDict(path="x.zip"), "G_ema": network, **others}
+        content = {"training_set_kwargs": EasyDict(path=trained_on), "G_ema": network, **others}
         return pickle.dumps(content, protocol=protocol)
 
 

@@ -73,6 +73,7 @@ def test_a_kept_network_is_the_same(tmp_path: Path) -> None:
     save_stylegan2(official, tmp_path / "new" / "network.safetensors")
     kept = read_checkpoint(tmp_path / "new" / "network.safetensors")
     assert kept.config == official.config
+    assert kept.trained_on == official.trained_on == "x.zip"
     ws = parity.arrays["ws_mix"]
     assert torch.equal(kept.network.synthesis(ws), official.network.synthesis(ws))
 

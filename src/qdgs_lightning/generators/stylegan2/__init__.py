@@ -7,12 +7,14 @@ from qdgs_lightning.generators.stylegan2.checkpoint import (
     read_checkpoint,
     save_stylegan2,
 )
+from qdgs_lightning.generators.stylegan2.face_aligner import FaceAligner
 from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "FaceAligner",
     "StyleGAN2",
     "StyleGAN2Error",
     "StyleGAN2Generator",

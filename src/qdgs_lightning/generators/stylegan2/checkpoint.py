@@ -53,6 +53,7 @@ class Checkpoint:
         kind: What the file was.
         sha256: Of the file.
         sources: SHA-256 of source code that came with the network and was not executed.
+        trained_on: File name of the training set, where the file notes it.
     """
 
     network: StyleGAN2
@@ -61,6 +62,7 @@ class Checkpoint:
     kind: str
     sha256: str
     sources: tuple[str, ...] = ()
+    trained_on: str | None = None
 
 
 def load_stylegan2(path: str | Path, *, which: str = "G_ema") -> StyleGAN2:
@@ -118,13 +120,19 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         if head[8:9] == b"{":
-            config, weights = _read_own(path)
+            header, weights = _read_own(path)
+            config, trained_on = header["config"], header.get("trained_on")
             w_std = weights.pop(_STD, torch.empty(0))
             network = _assembled(config, weights)
             if w_std.shape != network.mapping.w_avg.shape or not (w_std > 0).all():
                 raise PickleError(f"{_STD} is no standard deviation of its styles")
             return Checkpoint(
-                network=network, w_std=w_std, config=config, kind="safetensors", sha256=sha256
+                network=network,
+                w_std=w_std,
+                config=config,
+                kind="safetensors",
+                sha256=sha256,
+                trained_on=trained_on if isinstance(trained_on, str) else None,
             )
         if TorchFile.accepts(head):
             config, weights = read_rosinality(TorchFile(path, data))
@@ -150,6 +158,7 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
         kind=f"official pickle, {which}",
         sha256=sha256,
         sources=tuple(sorted(official.sources)),
+        trained_on=official.trained_on,
     )
 
 
@@ -222,8 +231,13 @@ def save_stylegan2(checkpoint: Checkpoint, path: Path) -> None:
     """
     weights = {**checkpoint.network.state_dict(), _STD: checkpoint.w_std}
     state = {name: value.contiguous() for name, value in weights.items()}
-    origin = {"kind": checkpoint.kind, "sha256": checkpoint.sha256}
-    header = json.dumps({"config": checkpoint.config, "origin": origin})
+    header = json.dumps(
+        {
+            "config": checkpoint.config,
+            "trained_on": checkpoint.trained_on,
+            "origin": {"kind": checkpoint.kind, "sha256": checkpoint.sha256},
+        }
+    )
     with replacing(path) as unfinished:
         save_file(state, unfinished, {_KEY: header})
 
@@ -236,7 +250,8 @@ def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {})[_KEY])["config"]
+            header = json.loads((file.metadata() or {})[_KEY])
+            config = header["config"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PickleError(f"it is not a whole file of qdgs convert ({error})") from error
@@ -245,4 +260,4 @@ def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     channels = config["synthesis_kwargs"].get("channels")
     if channels is not None:
         config["synthesis_kwargs"]["channels"] = tuple(channels)
-    return config, weights
+    return header, weights

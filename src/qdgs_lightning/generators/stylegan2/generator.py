@@ -77,6 +77,7 @@ class StyleGAN2Generator(Generator):
         self.label = label
         self.precision = precision
         self.which = which
+        self.trained_on: str | None = None
         self._asked_size = image_size
         self._network: StyleGAN2 | None = None
 
@@ -98,6 +99,7 @@ class StyleGAN2Generator(Generator):
                 wanted = f"a class from 0 to {c_dim - 1}" if c_dim else "none: it has no classes"
                 raise StyleGAN2Error(f"label is {self.label}; for {self.checkpoint} give {wanted}.")
             self._network = network = checkpoint.network
+            self.trained_on = checkpoint.trained_on
             self.register_buffer("w_std", checkpoint.w_std)
             styles, size = network.synthesis.num_ws, network.synthesis.img_resolution
             width = network.synthesis.w_dim

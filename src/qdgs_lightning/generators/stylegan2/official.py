@@ -9,6 +9,7 @@ import hashlib
 import struct
 from dataclasses import dataclass, field
 from mmap import mmap
+from pathlib import PurePath
 from typing import IO, Any
 
 import torch
@@ -95,9 +96,11 @@ class Network:
         weights: All tensors under their official names.
         modules: All modules under theirs.
         sources: SHA-256 of the sources that came with it and were not executed.
+        trained_on: File name of its training set, where the file notes it.
     """
 
     root: Module
+    trained_on: str | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
     modules: dict[str, Module] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
@@ -135,7 +138,9 @@ def read_official(file: IO[bytes] | mmap, *, which: str = "G_ema") -> Network:
     root: Module = tree[which]
     if root.class_name != "Generator":
         raise PickleError(f"its {which} is a {root.class_name} and no Generator")
-    return Network(root)
+    options = tree.get("training_set_kwargs")
+    trained_on = options.get("path") if isinstance(options, dict) else None
+    return Network(root, PurePath(trained_on).name if isinstance(trained_on, str) else None)
 
 
 def _module(meta: object) -> Module:

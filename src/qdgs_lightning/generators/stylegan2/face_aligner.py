@@ -1,0 +1,122 @@
+"""From the alignment of FFHQ to that of face recognition, by one fixed warp."""
+
+import math
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
+from qdgs_lightning.generators.stylegan2.network import StyleGAN2Error
+
+# Left eye, right eye, nose, left and right corner of the mouth, as seen in the image; x, then y.
+# Their mean in FFHQ, for images of 512 pixels, as facexlib, GFPGAN and CodeFormer have it.
+FFHQ_POINTS = (
+    (192.98138, 239.94708),
+    (318.90277, 240.19360),
+    (256.63416, 314.01935),
+    (201.26117, 371.41043),
+    (313.08905, 371.15118),
+)
+# The template of ArcFace (insightface), for images of 112 pixels.
+ARCFACE_POINTS = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+
+class FaceAligner(nn.Module):
+    """Crops FFHQ-aligned faces as recognisers want them, the same way for every image.
+
+    The warp is the similarity that brings the mean landmarks of FFHQ closest, in least squares, to
+    the template of ArcFace; they differ by 1.0 to 2.5 of 112 pixels afterwards (eyes, eyes, nose,
+    mouth: 1.0, 1.0, 2.1, 2.4, 2.5), for the mean face of FFHQ has another shape than the template.
+    Faces whose pose or expression is not the mean one are off by more than that: a detector per
+    image would align them better, and costs far more than drawing the face.
+
+    The map is linear in the pixels, so gradients pass. Several samples per pixel are averaged
+    against aliasing.
+
+    Args:
+        size: Side of the crops.
+
+    Example:
+        >>> aligner = FaceAligner.of(generator)  # a StyleGAN2Generator of FFHQ
+        >>> aligner(generator(latents)).shape
+        torch.Size([4, 3, 112, 112])
+    """
+
+    theta: Tensor
+
+    def __init__(self, *, size: int = 112) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("theta", warp()[None], persistent=False)
+
+    @classmethod
+    def of(
+        cls, generator: StyleGAN2Generator, *, size: int = 112, force: bool = False
+    ) -> "FaceAligner":
+        """Make an aligner for a generator whose images are aligned as FFHQ is.
+
+        Args:
+            generator: Prepared.
+            size: Side of the crops.
+            force: Take the user's word for the alignment.
+
+        Raises:
+            StyleGAN2Error: Neither the file's name nor the training set that it notes says FFHQ.
+        """
+        names = (generator.checkpoint.name, generator.trained_on or "")
+        # Not FFHQ-U, which is unaligned.
+        if not force and not any(re.search(r"ffhq(?!u)", name.lower()) for name in names):
+            raise StyleGAN2Error(
+                f"Nothing says that {generator.checkpoint} was trained on FFHQ, and faces that are "
+                "aligned in another way would be cropped wrongly; add force=True if they are not."
+            )
+        return cls(size=size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Crop images ``[n, c, S, S]`` to ``[n, c, size, size]``; values keep their range."""
+        covered = images.shape[-1] * float(self.theta[0, 0, 0])
+        samples = max(1, math.ceil(covered / self.size))
+        side = self.size * samples
+        theta = self.theta.to(images.dtype).expand(len(images), -1, -1)
+        grid = F.affine_grid(theta, [len(images), 1, side, side], align_corners=False)
+        crops = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
+        return F.avg_pool2d(crops, samples)
+
+
+def similarity(source: Tensor, target: Tensor) -> tuple[complex, complex]:
+    """Fit ``target = a source + b`` in least squares, with points of the plane as complex numbers.
+
+    This is the similarity of Umeyama (1991), without reflections, in closed form.
+
+    Args:
+        source: Points ``[n, 2]``.
+        target: Where they should go.
+
+    Returns:
+        a, which scales and turns, and b, which moves.
+    """
+    p, q = (torch.view_as_complex(points.double().contiguous()) for points in (source, target))
+    centred = p - p.mean()
+    a = (centred.conj() * (q - q.mean())).sum() / centred.abs().square().sum()
+    return complex(a), complex(q.mean() - a * p.mean())
+
+
+def warp() -> Tensor:
+    """Return the matrix that `torch.nn.functional.affine_grid` takes for any size, ``[2, 3]``."""
+    # Points as shares of the side, from -1 to 1, between the outer edges of the outer pixels.
+    faces, template = (
+        (2 * torch.tensor(points, dtype=torch.float64) + 1) / side - 1
+        for points, side in ((FFHQ_POINTS, 512), (ARCFACE_POINTS, 112))
+    )
+    # The grid goes the other way: from places in the crop to places in the image.
+    a, b = similarity(faces, template)
+    a, b = 1 / a, -b / a
+    return torch.tensor([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
