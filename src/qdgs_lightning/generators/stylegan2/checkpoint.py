@@ -150,7 +150,9 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
         config = configuration(official)
         network = _assembled(config, without_noise_filled(official))
     except (PickleError, StyleGAN2Error) as error:
-        raise CheckpointError(f"{path} cannot be loaded: {error}.") from error
+        damaged = str(error).startswith(("it is damaged", "it ends too early"))
+        advice = "; bring another copy" if damaged else ""
+        raise CheckpointError(f"{path} cannot be loaded: {error}{advice}.") from error
     return Checkpoint(
         network=network,
         w_std=deviation_of_styles(network),
