@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2.layers import resample_filter
@@ -124,4 +123,4 @@ def _moved(name: str, tensor: Tensor) -> Tensor:
         return tensor[0] if len(tensor) == 1 else tensor
     if name.endswith("torgb.bias"):
         return tensor.flatten()
-    return torch.as_tensor(tensor)
+    return tensor

@@ -3,6 +3,8 @@
 import math
 import struct
 from io import BytesIO
+from mmap import mmap
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -26,19 +28,31 @@ DTYPES = {
 }
 STORAGE_NAMES: frozenset[Name] = frozenset(("torch", name) for name in DTYPES)
 
-MAGIC = 0x1950A86A20F9469CFC6C
-FORMAT = 1001
+_MAGIC = 0x1950A86A20F9469CFC6C
+_FORMAT = 1001
+# The pickle of that number, behind its protocol.
+LEGACY_BEGINNING = b"\x8a\n" + _MAGIC.to_bytes(10, "little")
 
 
-def numbers(data: bytes, storage_type: object) -> Tensor:
+def check_legacy_header(file: IO[bytes] | mmap) -> None:
+    """Read what a file of `torch.save` began with before PyTorch 1.6.
+
+    Raises:
+        PickleError: It is another file, or one of a big-endian machine.
+    """
+    if load(file, calls={}) != _MAGIC or load(file, calls={}) != _FORMAT:
+        raise PickleError("it is of an unknown format of torch.save")
+    system = load(file, calls={})
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise PickleError("it was written by a big-endian machine")
+
+
+def numbers(data: bytes, dtype: torch.dtype) -> Tensor:
     """Turn little-endian bytes into a flat tensor.
 
     Raises:
-        PickleError: There is no such type, or the bytes are no whole numbers.
+        PickleError: The bytes are no whole numbers.
     """
-    if not isinstance(storage_type, Global) or storage_type.name not in DTYPES:
-        raise PickleError("it holds numbers of an unknown kind")
-    dtype = DTYPES[storage_type.name]
     if len(data) % dtype.itemsize:
         raise PickleError("it is damaged: a part of a number")
     # A copy, since a tensor may be written to and bytes may not.
@@ -54,17 +68,13 @@ def storage_of_bytes(data: object) -> Tensor:
     if not isinstance(data, bytes):
         raise PickleError("it is damaged: a storage that is no bytes")
     file = BytesIO(data)
-    if load(file, calls={}) != MAGIC or load(file, calls={}) != FORMAT:
-        raise PickleError("it holds a storage of an unknown format")
-    system = load(file, calls={})
-    if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise PickleError("it holds a storage of a big-endian machine")
+    check_legacy_header(file)
     identity = load(file, calls={}, names=STORAGE_NAMES, persistent=Identity)
     keys = load(file, calls={})
     if not isinstance(identity, Identity) or keys != [identity.key]:
         raise PickleError("it is damaged: a storage without a name")
     (size,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
-    values = numbers(file.read(), identity.storage_type)
+    values = numbers(file.read(), identity.dtype)
     if size != identity.size or len(values) != size:
         raise PickleError("it is damaged: a storage of another size than it says")
     return values
@@ -83,12 +93,7 @@ class Identity:
                 raise PickleError("it is damaged: a storage that cannot be found")
         if kind.name not in DTYPES or size < 0:
             raise PickleError("it holds numbers of an unknown kind")
-        self.storage_type, self.key, self.size = kind, key, size
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of a number."""
-        return DTYPES[self.storage_type.name].itemsize
+        self.dtype, self.key, self.size = DTYPES[kind.name], key, size
 
 
 def view(

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2.pickles import Call, Name, PickleError, load
 from qdgs_lightning.generators.stylegan2.storages import (
-    FORMAT,
-    MAGIC,
+    LEGACY_BEGINNING,
     STORAGE_NAMES,
     TENSOR_CALLS,
     Identity,
+    check_legacy_header,
     numbers,
     view,
 )
@@ -67,7 +67,7 @@ class TorchFile:
     @staticmethod
     def accepts(head: bytes) -> bool:
         """Tell by its first bytes whether a file is one of `torch.save`."""
-        return head[:4] == b"PK\x03\x04" or head[2:14] == b"\x8a\n" + MAGIC.to_bytes(10, "little")
+        return head[:4] == b"PK\x03\x04" or head[2:14] == LEGACY_BEGINNING
 
     def tensors(self, tree: object) -> dict[str, Tensor]:
         """Read the tensors of a dict of the tree.
@@ -84,7 +84,7 @@ class TorchFile:
         if not isinstance(value, _View) or not isinstance(value.arguments[0], Identity):
             raise PickleError("it is damaged: a tensor expected")
         identity = value.arguments[0]
-        storage = numbers(self._bytes(identity.key), identity.storage_type)
+        storage = numbers(self._bytes(identity.key), identity.dtype)
         if len(storage) != identity.size:
             raise PickleError("it is damaged: a storage of another size than it says")
         # A copy: the view may be a small part of what was read.
@@ -115,17 +115,13 @@ class TorchFile:
 
     def _read_legacy(self, data: mmap) -> Any:  # noqa: ANN401
         """Read the tree of the format before, and the numbers behind it."""
-        if load(data, calls={}) != MAGIC or load(data, calls={}) != FORMAT:
-            raise PickleError("it is of an unknown format of torch.save")
-        system = load(data, calls={})
-        if not isinstance(system, dict) or system.get("little_endian") is not True:
-            raise PickleError("it was written by a big-endian machine")
+        check_legacy_header(data)
         sizes: dict[str, int] = {}
         self._numbers = {}
 
         def noted(identity: object) -> Identity:
             found = Identity(identity)
-            sizes[found.key] = found.size * found.itemsize
+            sizes[found.key] = found.size * found.dtype.itemsize
             return found
 
         tree = load(data, calls=_CALLS, names=STORAGE_NAMES, persistent=noted)
