@@ -181,3 +181,20 @@ def test_two_thousand_flips_of_single_bytes(tmp_path: Path) -> None:
         except CheckpointError:
             refused += 1
     assert refused > 100  # the others changed a weight, a comment or an attribute that is not read
+
+
+def test_attributes_of_another_type_are_refused(tmp_path: Path) -> None:
+    for owner, changes in (
+        ("synthesis.b4.conv1", {"conv_clamp": [256]}),
+        ("synthesis.b8", {"architecture": ["skip"]}),
+        ("", {"z_dim": -3}),
+        ("", {"img_channels": 2**62}),
+    ):
+        network = root = module(Parity("sg2_res32_orig"))
+        for name in filter(None, owner.split(".")):
+            network = network.state["_modules"][name]
+        network.state.update(changes)
+        with their_names():
+            data = pickle.dumps({"G_ema": root}, protocol=4)
+        with pytest.raises(CheckpointError):
+            load(tmp_path, data)

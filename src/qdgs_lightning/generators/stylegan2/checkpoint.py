@@ -153,6 +153,11 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
         damaged = str(error).startswith(("it is damaged", "it ends too early"))
         advice = "; bring another copy" if damaged else ""
         raise CheckpointError(f"{path} cannot be loaded: {error}{advice}.") from error
+    # What a file says may be of any type, and no check above knows all that could be done with it.
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
+        raise CheckpointError(
+            f"{path} cannot be loaded: it is damaged: {e}; bring another copy."
+        ) from e
     return Checkpoint(
         network=network,
         w_std=deviation_of_styles(network),
