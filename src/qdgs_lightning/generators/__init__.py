@@ -5,6 +5,9 @@ from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGen
 from qdgs_lightning.generators.stylegan2 import (
     CheckpointError,
     FaceAligner,
+    FileEdits,
+    IdentityEdits,
+    PrincipalEdits,
     StyleGAN2,
     StyleGAN2Generator,
     load_stylegan2,
@@ -14,9 +17,12 @@ from qdgs_lightning.generators.vae import VAEGenerator
 __all__ = [
     "CheckpointError",
     "FaceAligner",
+    "FileEdits",
     "Generator",
+    "IdentityEdits",
     "ImplicitArchitecture",
     "ImplicitGenerator",
+    "PrincipalEdits",
     "StyleGAN2",
     "StyleGAN2Generator",
     "VAEGenerator",

@@ -1,5 +1,6 @@
 """Files that people hold are read exactly, kept safely, and refused with a reason."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,30 @@ def test_places_without_a_file(tmp_path: Path) -> None:
         load_stylegan2(tmp_path / "none.pkl")
     with pytest.raises(CheckpointError, match="is a folder"):
         load_stylegan2(tmp_path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = written(tmp_path, official_file(Parity("sg2_res32_orig")))
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # who may read everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot be read \(.*Permission denied"):
+            load_stylegan2(path)
+    finally:
+        os.seteuid(user)
+
+
+def test_reading_a_large_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, official_file(Parity("sg2_res32_orig")))
+    load_stylegan2(path)
+    assert capsys.readouterr().err == ""
+    os.truncate(path, 101 * 10**6)  # a hole of the file system behind the pickle
+    load_stylegan2(path)
+    shown = capsys.readouterr().err
+    assert "Reading network.pkl" in shown
+    assert "101.0/101.0 MB" in shown
 
 
 def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:

@@ -9,12 +9,20 @@ from qdgs_lightning.generators.stylegan2.checkpoint import (
 )
 from qdgs_lightning.generators.stylegan2.face_aligner import FaceAligner
 from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
+from qdgs_lightning.generators.stylegan2.identity_edits import (
+    FileEdits,
+    IdentityEdits,
+    PrincipalEdits,
+)
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
     "FaceAligner",
+    "FileEdits",
+    "IdentityEdits",
+    "PrincipalEdits",
     "StyleGAN2",
     "StyleGAN2Error",
     "StyleGAN2Generator",

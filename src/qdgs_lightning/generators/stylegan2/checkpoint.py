@@ -3,11 +3,14 @@
 import hashlib
 import json
 import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,6 +30,8 @@ from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
 _KEY = "stylegan2"
 _STD = "w_std"
 _MAX_BYTES = 4 * 2**30
+_LARGE = 100 * 10**6  # bytes from which reading is shown
+_CHUNK = 16 * 2**20
 _CONFIG_KEYS = {
     "z_dim",
     "c_dim",
@@ -117,38 +122,13 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
             f"{path} is a web page, perhaps one that asks for a login, and not the checkpoint; "
             "download it again."
         )
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = _sha256(path, data)
     try:
-        if head[8:9] == b"{":
-            header, weights = _read_own(path)
-            config, trained_on = header["config"], header.get("trained_on")
-            w_std = weights.pop(_STD, torch.empty(0))
-            network = _assembled(config, weights)
-            if w_std.shape != network.mapping.w_avg.shape or not (w_std > 0).all():
-                raise PickleError(f"{_STD} is no standard deviation of its styles")
-            return Checkpoint(
-                network=network,
-                w_std=w_std,
-                config=config,
-                kind="safetensors",
-                sha256=sha256,
-                trained_on=trained_on if isinstance(trained_on, str) else None,
-            )
-        if TorchFile.accepts(head):
-            config, weights = read_rosinality(TorchFile(path, data))
-            network = _assembled(config, weights)
-            return Checkpoint(
-                network=network,
-                w_std=deviation_of_styles(network),
-                config=config,
-                kind="rosinality",
-                sha256=sha256,
-            )
-        if head[:1] != b"\x80":
-            raise PickleError("it is neither a pickle nor a file of torch or safetensors")
-        official = read_official(data, which=which)
-        config = configuration(official)
-        network = _assembled(config, without_noise_filled(official))
+        found = _found(path, data, which)
+        network = _assembled(found.config, found.weights)
+        w_std = deviation_of_styles(network) if found.w_std is None else found.w_std
+        if w_std.shape != network.mapping.w_avg.shape or not (w_std > 0).all():
+            raise PickleError(f"{_STD} is no standard deviation of its styles")
     except (PickleError, StyleGAN2Error) as error:
         damaged = str(error).startswith(("it is damaged", "it ends too early"))
         advice = "; bring another copy" if damaged else ""
@@ -160,10 +140,68 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
         ) from e
     return Checkpoint(
         network=network,
-        w_std=deviation_of_styles(network),
-        config=config,
-        kind=f"official pickle, {which}",
+        w_std=w_std,
+        config=found.config,
+        kind=found.kind,
         sha256=sha256,
+        sources=found.sources,
+        trained_on=found.trained_on,
+    )
+
+
+def _sha256(path: Path, data: mmap.mmap) -> str:
+    """Return the SHA-256 of a file, with a progress line where it takes a while to read it."""
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    quiet = len(data) < _LARGE or os.environ.get("LOCAL_RANK", "0") != "0"
+    digest = hashlib.sha256()
+    with Progress(*columns, console=console, disable=quiet) as progress:
+        task = progress.add_task(f"Reading {path.name}", total=len(data))
+        for start in range(0, len(data), _CHUNK):
+            digest.update(data[start : start + _CHUNK])
+            progress.update(task, completed=min(start + _CHUNK, len(data)))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a file holds; see `Checkpoint`."""
+
+    kind: str
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    w_std: Tensor | None = None
+    sources: tuple[str, ...] = ()
+    trained_on: str | None = None
+
+
+def _found(path: Path, data: mmap.mmap, which: str) -> _Found:
+    """Read a file of any of the kinds.
+
+    Raises:
+        PickleError: It is damaged, or of none of them.
+    """
+    head = data[:512]
+    if head[8:9] == b"{":
+        header, weights = _read_own(path)
+        trained_on = header.get("trained_on")
+        return _Found(
+            kind="safetensors",
+            config=header["config"],
+            w_std=weights.pop(_STD, torch.empty(0)),
+            weights=weights,
+            trained_on=trained_on if isinstance(trained_on, str) else None,
+        )
+    if TorchFile.accepts(head):
+        config, weights = read_rosinality(TorchFile(path, data))
+        return _Found(kind="rosinality", config=config, weights=weights)
+    if head[:1] != b"\x80":
+        raise PickleError("it is neither a pickle nor a file of torch or safetensors")
+    official = read_official(data, which=which)
+    return _Found(
+        kind=f"official pickle, {which}",
+        config=configuration(official),
+        weights=without_noise_filled(official),
         sources=tuple(sorted(official.sources)),
         trained_on=official.trained_on,
     )

@@ -122,17 +122,29 @@ class StyleGAN2Generator(Generator):
             latents = latents[:, None].repeat(1, mapping.num_ws, 1)
         return latents.cpu()
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Draw images; see `Generator.forward`."""
-        network = self.network
+    def layered(self, latents: Tensor) -> Tensor:
+        """Return latents of W+, shape ``[n, num_ws, w_dim]``, in which single layers can be edited.
+
+        Args:
+            latents: Shape ``[n, *latent_shape]``, or of W+ already.
+
+        Raises:
+            StyleGAN2Error: They have another shape.
+        """
+        styles, width = self.network.synthesis.num_ws, self.network.synthesis.w_dim
+        if latents.shape[1:] == (styles, width):
+            return latents
         if latents.shape[1:] != self.latent_shape:
             raise StyleGAN2Error(
                 f"Latents have the shape {tuple(latents.shape)}; this generator draws "
                 f"[n, {', '.join(map(str, self.latent_shape))}]."
             )
-        ws = network.mapping.w_avg + self.w_std * latents
-        if self.latent_space == "w":
-            ws = ws[:, None].expand(-1, network.synthesis.num_ws, -1)
+        return latents[:, None].expand(-1, styles, -1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Draw images; see `Generator.forward`. Latents of W+ are drawn in either space."""
+        network = self.network
+        ws = network.mapping.w_avg + self.w_std * self.layered(latents)
         images: Tensor = network.synthesis(ws, dtype=_DTYPES[self.precision])
         images = images / 2 + 0.5
         if self.image_size != images.shape[-1]:
