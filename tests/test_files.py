@@ -41,7 +41,9 @@ def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     with replacing(path) as unfinished:
         name = unfinished
+    name.parent.mkdir()
     name.write_text("left over, and longer")
+    (name.parent / ".tmpX1").write_text("of a library")
     with replacing(path) as unfinished:
         unfinished.write_text("new")
     assert path.read_text() == "new"

@@ -1,7 +1,8 @@
 """Files that are whole or not there, and pages that people and programs write together."""
 
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 BEGIN = "<!-- measured: what stands between here and the end mark is written anew by a program -->"
@@ -10,18 +11,19 @@ END = "<!-- end of what is measured -->"
 
 @contextmanager
 def replacing(path: Path, *, writer: str = "") -> Iterator[Path]:
-    """Write a file beside another and put it in its place once it is whole.
+    """Write a file apart and put it in its place once it is whole.
 
     Whatever ends the block early, an error or an interruption, leaves the older file as it was and
-    nothing else; what a killed process leaves, the next writer takes over.
+    nothing else; what a killed process leaves, the next writer takes away.
 
     Args:
         path: The file to be made or replaced; its folder is made if need be.
         writer: Tells writers apart that may write at the same time.
 
     Yields:
-        Where to write. The file becomes readable for whom any new file is: some libraries, such as
-        safetensors, make files for their owner only.
+        Where to write: a file of the same name in an empty folder beside it, since libraries such
+        as safetensors have further files there while they write. The file becomes readable for
+        whom any new file is; those libraries make it for its owner only.
 
     Raises:
         OSError: The place cannot be written.
@@ -30,23 +32,18 @@ def replacing(path: Path, *, writer: str = "") -> Iterator[Path]:
         >>> with replacing(path) as unfinished:
         ...     unfinished.write_text("whole")
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = unfinished_name(path, writer=writer)
+    folder = path.with_name(f".unfinished{f'_{writer}' if writer else ''}_{path.name}")
+    unfinished = folder / path.name
     try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         unfinished.touch()
         mode = unfinished.stat().st_mode
         yield unfinished
         unfinished.chmod(mode)
         unfinished.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-        raise
-
-
-def unfinished_name(path: Path, *, writer: str = "") -> Path:
-    """Return where `replacing` writes a file until it is whole; the ending stays the same."""
-    return path.with_name(f".unfinished{f'_{writer}' if writer else ''}_{path.name}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_measured(path: Path, measured: str, *, title: str) -> None:

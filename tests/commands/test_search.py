@@ -10,6 +10,7 @@ import yaml
 
 from qdgs_lightning.cli import main
 from qdgs_lightning.search import Archive
+from qdgs_lightning.search.files import reserved
 
 TARGET = 20_000
 
@@ -50,6 +51,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_file(config: str, tmp_path: 
     main([*words, str(whole)])
     assert TARGET - 180 < evaluations_in(killed) <= TARGET
     assert killed.read_bytes() == whole.read_bytes()
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {"search.yaml", "killed.safetensors", "whole.safetensors"}
 
 
 def test_two_processes_grow_the_archive_of_one(config: str, tmp_path: Path) -> None:
@@ -87,6 +90,7 @@ def test_a_finished_archive_is_left_alone_and_can_be_grown(
         (["--evaluations", "-5"], "evaluations is -5"),
         (["--evaluations", "63"], "budget of 63 evaluations"),
         (["--devices", "0"], "devices is 0"),
+        (["--accelerator", "gpuu"], "accelerator is gpuu and devices is 1, which cannot be had"),
         (["--search.seed", "3"], "begun with search.seed=0, not 3"),
         (["--search.grid", "[30, 31]"], "search.grid"),
         (["--search.grid", "[30]"], "1 measures, but the guidance measures 2"),
@@ -109,7 +113,25 @@ def test_nonsense_costs_one_sentence_and_no_archive(
     assert "\n" not in str(exit_info.value)
     if "63" not in words:
         assert path.read_bytes() == before
-    assert {file.suffix for file in tmp_path.iterdir()} <= {".yaml", ".safetensors"}
+    assert {file.name for file in tmp_path.iterdir()} <= {"search.yaml", "a.safetensors"}
+
+
+def test_two_commands_do_not_write_one_archive(config: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    words = ["search", "--config", config, "--output", str(path)]
+    with reserved(path), pytest.raises(SystemExit, match="Another process is writing"):
+        main(words)
+    with reserved(path):
+        two = subprocess.run(
+            [sys.executable, "-m", "qdgs_lightning", *words, "--devices", "2"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    assert two.returncode != 0
+    assert "Another process is writing" in two.stderr
+    assert "Traceback" not in two.stderr
+    assert not path.exists()
 
 
 def test_a_generator_that_breaks_leaves_the_archive(config: str, tmp_path: Path) -> None:

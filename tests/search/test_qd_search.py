@@ -22,6 +22,7 @@ from qdgs_lightning.search import (
 )
 from qdgs_lightning.search.config import Algorithm
 from qdgs_lightning.search.emitters import Seeds
+from qdgs_lightning.search.files import read_tree, write_tree
 from tests.toys import BrokenGenerator, ToyGenerator, ToyGuidance
 
 CONFIGS = {
@@ -365,6 +366,29 @@ def _search_on_a_rank(rank: int, folder: str, world_size: int) -> None:
     begin(config, iterations=6).save(f"{folder}/rank{rank}.safetensors")
     begin_uniquely(iterations=6).save(f"{folder}/unique{rank}.safetensors")
     dist.destroy_process_group()
+
+
+def test_files_without_a_search_of_this_version_are_told_apart(tmp_path: Path) -> None:
+    config = CONFIGS["targeted"]
+    search = QDSearch(ToyGenerator(), ToyGuidance(), config)
+    search.run(120)
+    search.archive.save(tmp_path / "elites.safetensors")
+    with pytest.raises(ArchiveError, match="holds elites alone and no search to go on with"):
+        QDSearch(ToyGenerator(), ToyGuidance(), config).load(tmp_path / "elites.safetensors")
+    search.save(tmp_path / "whole.safetensors")
+    tree = read_tree(tmp_path / "whole.safetensors", "elites", "metadata", "search")
+    emitter = tree["search"]["scheduler"]["emitters"][0]
+    for holder, name in (
+        (tree["search"], "memory"),
+        (emitter["attributes"], next(iter(emitter["attributes"]))),
+    ):
+        taken = holder.pop(name)
+        write_tree(tmp_path / "older.safetensors", tree)
+        with pytest.raises(ArchiveError, match=rf"another state .*{name}.*'ribs': '"):
+            QDSearch(ToyGenerator(), ToyGuidance(), config).load(tmp_path / "older.safetensors")
+        holder[name] = taken
+    write_tree(tmp_path / "again.safetensors", tree)
+    QDSearch(ToyGenerator(), ToyGuidance(), config).load(tmp_path / "again.safetensors")
 
 
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:

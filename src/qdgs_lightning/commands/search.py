@@ -1,7 +1,8 @@
 """``qdgs search``: grow or continue an archive of elites."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lightning.fabric import Fabric
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.search import QDSearch, SearchConfig, SearchError
-from qdgs_lightning.search.files import check_writable
+from qdgs_lightning.search.files import ArchiveError, reserved
 
 
 def search(
@@ -42,34 +43,31 @@ def search(
         devices: On how many processes or GPUs to evaluate; their number changes no result.
 
     Raises:
-        SearchError: The number of evaluations is not positive or too small, or the archive file
-            comes from another generator, guidance or search configuration.
-        ArchiveError: The archive file cannot be read or written.
+        SearchError: The number of evaluations is not positive or too small, there is no such
+            accelerator, or the archive file comes from another generator, guidance or search
+            configuration.
+        ArchiveError: The archive file cannot be read or written, or another process writes it.
         EvaluationError: The generator or the guidance returned something unusable.
     """
     if evaluations < 1 or devices < 1:
         name, value = ("evaluations", evaluations) if evaluations < 1 else ("devices", devices)
         raise SearchError(f"{name} is {value}; give a whole number of at least 1.")
-    fabric = Fabric(
-        accelerator=accelerator, devices=devices, strategy="ddp" if devices > 1 else "auto"
-    )
-    fabric.launch()
-    if fabric.is_global_zero:
-        check_writable(output)
-    generator.prepare()
-    guidance.prepare()
-    generator.to(fabric.device)
-    guidance.to(fabric.device)
-    quest = QDSearch(generator, guidance, search)
-    if output.exists():
-        quest.load(output)
-    budget = evaluations - quest.evaluations
-    if quest.evaluations == 0 or budget >= quest.minimum:
-        with _progress(quest, evaluations, shown=fabric.is_global_zero) as progress:
-            save = _saver(output, save_every_seconds) if fabric.is_global_zero else None
-            quest.run(budget, on_iteration=_each_iteration(quest, progress, save))
-        if fabric.is_global_zero:
-            quest.save(output)
+    fabric = _fabric(accelerator, devices)
+    with _reserved_by_first(fabric, output):
+        generator.prepare()
+        guidance.prepare()
+        generator.to(fabric.device)
+        guidance.to(fabric.device)
+        quest = QDSearch(generator, guidance, search)
+        if output.exists():
+            quest.load(output)
+        budget = evaluations - quest.evaluations
+        if quest.evaluations == 0 or budget >= quest.minimum:
+            with _progress(quest, evaluations, shown=fabric.is_global_zero) as progress:
+                save = _saver(output, save_every_seconds) if fabric.is_global_zero else None
+                quest.run(budget, on_iteration=_each_iteration(quest, progress, save))
+            if fabric.is_global_zero:
+                quest.save(output)
     if fabric.is_global_zero:
         stats = quest.stats
         Console().print(
@@ -77,8 +75,42 @@ def search(
             f"coverage {stats.coverage:.1%}, QD-score {stats.qd_score:.1f}, best "
             f"{stats.obj_max:.2f}, mean {stats.obj_mean:.2f}.",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
+
+
+def _fabric(accelerator: str, devices: int) -> Fabric:
+    """Start the processes.
+
+    Raises:
+        SearchError: This machine has no such accelerator, or not so many devices.
+    """
+    strategy = "ddp" if devices > 1 else "auto"
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy)
+    except (ValueError, RuntimeError) as error:
+        raise SearchError(
+            f"accelerator is {accelerator} and devices is {devices}, which cannot be had here "
+            f"({error}); give others, such as cpu and 1."
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def _reserved_by_first(fabric: Fabric, output: Path) -> Iterator[None]:
+    """Let one process reserve the output for all, and end all of them if it cannot."""
+    with ExitStack() as stack:
+        complaint = ""
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(reserved(output))
+            except ArchiveError as error:
+                complaint = str(error)
+        if complaint := fabric.broadcast(complaint):
+            raise ArchiveError(complaint)
+        yield
 
 
 def _saver(path: Path, every_seconds: float) -> Callable[[QDSearch], None]:

@@ -4,7 +4,10 @@ Tensors lie in the file under their path in the tree; the tree itself, with a re
 of each tensor, is JSON in the file's metadata. Nothing is pickled.
 """
 
+import fcntl
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.files import replacing, unfinished_name
+from qdgs_lightning.files import replacing
 
 # One key only: safetensors keeps several in no particular order, and equal searches should give
 # equal files.
@@ -56,6 +59,9 @@ def read_tree(path: Path, *branches: str) -> dict[str, Any]:
         path: The file.
         branches: Keys of the top of the tree. Only their tensors are read.
 
+    Returns:
+        Those of the branches that the file has.
+
     Raises:
         ArchiveError: There is no such file, or it is truncated or of another kind.
     """
@@ -86,7 +92,7 @@ def _read_branches(path: Path, branches: tuple[str, ...]) -> dict[str, Any]:
     before = _identity(path)
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})[_KEY])
-        tree = {branch: _insert_tensors(header[branch], file) for branch in branches}
+        tree = {name: _insert_tensors(header[name], file) for name in branches if name in header}
     if _identity(path) != before:
         raise ValueError("it was replaced while it was read")
     return tree
@@ -98,23 +104,38 @@ def _identity(path: Path) -> tuple[int, int, int]:
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it, whether a file can be written.
+@contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """Keep the place of an archive for one writer, while the block lasts.
+
+    Args:
+        path: The archive file; its folder is made if need be.
 
     Raises:
-        ArchiveError: It cannot.
+        ArchiveError: It cannot be written, which is better known before the work than after it, or
+            another process is writing it.
     """
-    unfinished = unfinished_name(path)
+    lock = path.with_name(f".lock_{path.name}")
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.touch()
-        unfinished.unlink()
+        file = lock.open("w")
     except OSError as error:
         raise ArchiveError(
             f"The archive cannot be saved to {path} ({error}); choose a place that can be written."
         ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ArchiveError(
+                f"Another process is writing {path}; let it end, or give another output."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _replace_tensors(

@@ -20,7 +20,7 @@ from qdgs_lightning.search.calibration import Calibration, calibrate
 from qdgs_lightning.search.config import SearchConfig, SearchError
 from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, Start, as_int, make_scheduler
 from qdgs_lightning.search.evaluation import Evaluated, device_of, evaluate
-from qdgs_lightning.search.files import read_tree, write_tree
+from qdgs_lightning.search.files import ArchiveError, read_tree, write_tree
 from qdgs_lightning.search.state import (
     archives_of,
     capture,
@@ -205,12 +205,26 @@ class QDSearch:
             path: The file.
 
         Raises:
-            ArchiveError: There is no such file, or it is truncated or of another kind.
+            ArchiveError: There is no such file, or it is truncated or of another kind, or holds
+                elites only, or was written by a version of this package or pyribs whose searches
+                have another state.
             SearchError: It comes from another generator, guidance or configuration.
         """
+        tree = read_tree(Path(path), "search", "metadata")
+        if "search" not in tree:
+            raise ArchiveError(
+                f"{path} holds elites alone and no search to go on with; bring a file that "
+                "`qdgs search` or QDSearch.save wrote."
+            )
         try:
-            self.load_state_dict(read_tree(Path(path), "search")["search"])
+            self.load_state_dict(tree["search"])
             self._check_origin()
+        except (KeyError, TypeError) as error:
+            versions = tree.get("metadata", {}).get("versions", "unknown versions")
+            raise ArchiveError(
+                f"The search in {path} has another state than those of this version ({error}); go "
+                f"on with the versions that wrote it ({versions}), or begin a new one elsewhere."
+            ) from error
         except SearchError as error:
             raise SearchError(f"{str(error).rstrip('.')} (archive file {path}).") from error
 

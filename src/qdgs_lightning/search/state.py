@@ -72,7 +72,8 @@ def restore(current: Any, state: Any) -> Any:  # noqa: ANN401 (a tree of several
         state: What `capture` returned, perhaps by way of a file.
 
     Raises:
-        TypeError: `current` is of another class than the one that was captured.
+        TypeError: `current` is of another class than the one that was captured, or has attributes
+            that the state lacks.
     """
     match state:
         case torch.Tensor():
@@ -97,6 +98,9 @@ def restore(current: Any, state: Any) -> Any:  # noqa: ANN401 (a tree of several
             current.load_state_dict(own_state)
             return current
         case {"$object": name, "attributes": dict() as attributes} if name == _name(current):
+            shared = {key for key, item in vars(current).items() if isinstance(item, ArchiveBase)}
+            if missing := vars(current).keys() - attributes.keys() - shared:
+                raise TypeError(f"A state of {name} lacks {', '.join(sorted(missing))}.")
             for key, item in attributes.items():
                 vars(current)[key] = restore(vars(current).get(key), item)
             return current
