@@ -5,6 +5,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(basename $(CONSTRAINTS))
+newest = $$(ls -td runs/$(1)/version_*/ | head -n 1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test weights
@@ -18,6 +19,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make setup PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
+	rm -f $(VENV)/.installed-*
 	touch $@
 
 demo: setup ## Train and test on the shapes without, with random and with quality-diversity samples
@@ -33,5 +35,8 @@ weights: setup ## Remake the shipped weights (about an hour) and run their accep
 	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
 	$(BIN)/qdgs fit --config configs/shapes_annotator.yaml
 	$(BIN)/qdgs fit --config configs/shapes_generator.yaml
-	$(BIN)/qdgs fit --config configs/shapes_generator_098.yaml
+	$(BIN)/qdgs fit --config configs/shapes_generator_098.yaml \
+	  --model.init_args.init_from $(call newest,shapes_generator)checkpoints/last.ckpt
+	for run in shapes_clip shapes_annotator shapes_generator shapes_generator_098; do \
+	  cp $(call newest,$$run)shapes_*.safetensors src/qdgs_lightning/weights/ || exit 1; done
 	$(BIN)/pytest tests/weights tests/guidance tests/generators tests/models

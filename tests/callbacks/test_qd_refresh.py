@@ -28,7 +28,9 @@ def _search(evaluations: int) -> QDSearch:
     return search
 
 
-def _fit(folder: Path, callback: QDRefresh, *, max_epochs: int = 3) -> Trainer:
+def _fit(
+    folder: Path, callback: QDRefresh, *, max_epochs: int = 3, checkpoint: Path | None = None
+) -> Trainer:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
@@ -51,7 +53,8 @@ def _fit(folder: Path, callback: QDRefresh, *, max_epochs: int = 3) -> Trainer:
         guidance=PatchGuidance(),
         sampler=ArchiveSampler(bins=SHAPE_AND_COLOUR),
     )
-    trainer.fit(ShapeClassification(classifier=ShapeClassifier(hidden=2)), data)
+    task = ShapeClassification(classifier=ShapeClassifier(hidden=2))
+    trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
     return trainer
 
 
@@ -107,17 +110,19 @@ def test_search_file_is_continued(tmp_path: Path) -> None:
     _assert_equal(kept, _search(160).archive)
 
 
-def test_a_resumed_fit_has_the_archive_in_its_folder_at_once(tmp_path: Path) -> None:
-    first, second = (
-        QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=1, refresh_evaluations=40)
-        for _ in range(2)
-    )
-    _fit(tmp_path / "first", first, max_epochs=2)
-    second.load_state_dict(first.state_dict())
-    _fit(tmp_path / "second", second, max_epochs=1)
-    kept = Archive.load(tmp_path / "second" / "run" / "0" / "archive.safetensors")
-    _assert_equal(kept, _search(140).archive)
-    assert _logged(tmp_path / "second", "qd/evaluations") == []
+def test_a_resumed_fit_goes_on_and_has_the_archive_in_its_folder_at_once(tmp_path: Path) -> None:
+    def refresh() -> QDRefresh:
+        return QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=1, refresh_evaluations=40)
+
+    checkpoint = tmp_path / "last.ckpt"
+    _fit(tmp_path / "first", refresh(), max_epochs=2).save_checkpoint(checkpoint)
+    # Nothing is searched after the last epoch; more epochs need what was left out then.
+    for epochs, evaluations, logged in ((2, 140, []), (3, 180, [180]), (4, 220, [180, 220])):
+        folder = tmp_path / str(epochs)
+        _fit(folder, refresh(), max_epochs=epochs, checkpoint=checkpoint)
+        kept = Archive.load(folder / "run" / "0" / "archive.safetensors")
+        _assert_equal(kept, _search(evaluations).archive)
+        assert _logged(folder, "qd/evaluations") == logged
 
 
 def test_archive_of_another_generator_is_refused(tmp_path: Path) -> None:

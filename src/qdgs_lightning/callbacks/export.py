@@ -1,12 +1,13 @@
 """Writing a trained generator or judge to the small file that the rest of the package loads."""
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.loggers import run_folder
 
 
 @runtime_checkable
@@ -18,21 +19,19 @@ class Exportable(Protocol):
 
 
 class ExportWeights(L.Callback):
-    """Writes the weights when training ends, into the run folder and wherever else is asked.
+    """Writes the weights into the run folder when training ends.
 
     List it after a weight-averaging callback, so that the averaged weights are written.
 
     Args:
         name: File name, without its ending, inside the run folder.
-        output: A second place for the file, such as the package's own weights.
 
     Raises:
         QDGSError: The task has nothing to export.
     """
 
-    def __init__(self, name: str, output: Path | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.output = output
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse tasks without an export before any time is spent."""
@@ -46,10 +45,6 @@ class ExportWeights(L.Callback):
         """Write the files, once for all ranks; a trial run is not worth any."""
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        if not isinstance(pl_module, Exportable):
-            return
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
-        paths = [folder / f"{self.name}.safetensors", *([self.output] if self.output else [])]
-        for path in paths:
-            pl_module.export(path)
-            rank_zero_info(f"Weights written to {path}")
+        path = run_folder(trainer) / f"{self.name}.safetensors"
+        cast(Exportable, pl_module).export(path)
+        rank_zero_info(f"Weights written to {path}")

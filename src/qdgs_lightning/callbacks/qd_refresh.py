@@ -29,7 +29,8 @@ class QDRefresh(Callback):
     The archive is filled when the fit starts, before the first loader is made, and the search goes
     on at the end of every n-th epoch, after which the datamodule gets the new archive. Generator
     and guidance are those of the datamodule. The search is part of checkpoints: a resumed fit goes
-    on exactly as if it had not stopped.
+    on exactly as if it had not stopped. After the last epoch nothing is searched; a fit that is
+    resumed for more epochs makes up for it.
 
     Every time, ``archive.safetensors`` in the run folder is renewed (``qdgs search`` can continue
     it), and coverage, QD-score and objectives are logged under ``qd/``, with a heatmap and a grid
@@ -70,6 +71,8 @@ class QDRefresh(Callback):
         self.path = archive
         self._search: QDSearch | None = None
         self._restored: dict[str, Any] | None = None
+        # Epoch and step after which a refresh was left out, since no epoch followed.
+        self._left_out: tuple[int, int] | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fill, load or restore the archive and hand it to the datamodule.
@@ -91,8 +94,12 @@ class QDRefresh(Callback):
         else:
             self._search = QDSearch(generator, guidance, self.config)
             if self._restored is not None:
-                # Nothing new to show: the run that this one goes on from has logged it.
                 self._search.load_state_dict(self._restored)
+                if self._left_out is not None and self._left_out[0] != trainer.max_epochs:
+                    # The trainer has not restored its own step yet.
+                    self._refresh(trainer, self._search, step=self._left_out[1])
+                    return
+                # Nothing new to show: the run that this one goes on from has logged it.
                 archive = self._search.archive
                 datamodule.set_archive(archive)
                 self._keep(trainer, archive)
@@ -102,51 +109,63 @@ class QDRefresh(Callback):
             else:
                 self._run(trainer, self._search, self.evaluations)
             archive = self._search.archive
-        self._hand_over(trainer, archive, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._hand_over(trainer, archive, seconds=seconds, step=trainer.global_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue the search when it is time to; the next epoch draws from the new archive."""
         done = trainer.current_epoch + 1
-        if self.every_n_epochs is None or done % self.every_n_epochs or done == trainer.max_epochs:
+        if self.every_n_epochs is None or done % self.every_n_epochs:
             return
         assert self._search is not None
-        started = time.monotonic()
-        self._run(trainer, self._search, self.refresh_evaluations)
-        self._hand_over(trainer, self._search.archive, seconds=time.monotonic() - started)
+        if done == trainer.max_epochs:
+            self._left_out = done, trainer.global_step
+        else:
+            self._refresh(trainer, self._search, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the search, if there is one, in tensors and JSON types."""
-        return {"search": None if self._search is None else self._search.state_dict()}
+        search = None if self._search is None else self._search.state_dict()
+        return {"search": search, "left_out": self._left_out}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the search of a checkpoint until the fit starts."""
         self._restored = state_dict["search"]
+        self._left_out = state_dict["left_out"]
+
+    def _refresh(self, trainer: Trainer, search: QDSearch, *, step: int) -> None:
+        """Continue the search and hand the new archive over."""
+        started = time.monotonic()
+        self._run(trainer, search, self.refresh_evaluations)
+        self._left_out = None
+        self._hand_over(trainer, search.archive, seconds=time.monotonic() - started, step=step)
 
     def _run(self, trainer: Trainer, search: QDSearch, evaluations: int) -> None:
         """Spend evaluations, showing progress; a trial run spends as few as it can."""
         budget = search.minimum if trainer.fast_dev_run else evaluations  # type: ignore[attr-defined]
         shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
         with _progress(budget, shown=shown) as progress:
-            before = search.evaluations
+            before, started = search.evaluations, time.monotonic()
 
             def show(search: QDSearch) -> None:
-                stats = search.stats
+                stats, done = search.stats, search.evaluations - before
                 progress.update(
                     progress.task_ids[0],
-                    completed=search.evaluations - before,
+                    completed=done,
+                    rate=f"{done / (time.monotonic() - started):.0f}/s",
                     coverage=f"{stats.coverage:.1%}",
                     best=f"{stats.obj_max:.2f}",
                 )
 
             search.run(budget, on_iteration=show)
 
-    def _hand_over(self, trainer: Trainer, archive: Archive, *, seconds: float) -> None:
+    def _hand_over(self, trainer: Trainer, archive: Archive, *, seconds: float, step: int) -> None:
         """Give the datamodule an archive; keep and show it."""
         datamodule = _datamodule(trainer)
         datamodule.set_archive(archive)
         if not trainer.is_global_zero:
             return
-        stats, step = archive.stats, trainer.global_step
+        stats = archive.stats
         metrics = {
             "qd/num_elites": stats.num_elites,
             "qd/coverage": stats.coverage,
@@ -161,7 +180,7 @@ class QDRefresh(Callback):
             logger.log_metrics(metrics, step=step)
         self._keep(trainer, archive)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            _log_figures(trainer, datamodule, archive)
+            _log_figures(trainer, datamodule, archive, step=step)
 
     def _keep(self, trainer: Trainer, archive: Archive) -> None:
         """Write the archive into the run folder, with the search if it is to go on."""
@@ -188,20 +207,22 @@ def _datamodule(trainer: Trainer) -> SyntheticDataModule:
 
 @contextmanager
 def _progress(budget: int, *, shown: bool) -> Iterator[Progress]:
-    """Show one bar with evaluations, coverage, best objective and time left."""
+    """Show one bar with evaluations, rate, coverage, best objective and time left."""
     with Progress(
         TextColumn("Searching"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} evaluations"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} evaluations, {task.fields[rate]}"),
         TextColumn("coverage {task.fields[coverage]}, best {task.fields[best]}"),
         TimeRemainingColumn(),
         disable=not shown,
     ) as progress:
-        progress.add_task("", total=budget, coverage="-", best="-")
+        progress.add_task("", total=budget, rate="-", coverage="-", best="-")
         yield progress
 
 
-def _log_figures(trainer: Trainer, datamodule: SyntheticDataModule, archive: Archive) -> None:
+def _log_figures(
+    trainer: Trainer, datamodule: SyntheticDataModule, archive: Archive, *, step: int
+) -> None:
     """Log a heatmap and a grid of elites for every pair of measures that an image can show."""
     generator, _ = datamodule.prepare_synthesis()
     of_latents = archive.metadata.guidance.get("latent_axes", 0)
@@ -210,7 +231,7 @@ def _log_figures(trainer: Trainer, datamodule: SyntheticDataModule, archive: Arc
     for x, y in combinations(range(len(names)), 2):
         where = "" if len(names) == 2 else f"_{names[x]}_{names[y]}"
         heatmap = archive_heatmap(archive, measures=(x, y))
-        log_figure(trainer, f"qd/archive_heatmap{where}", heatmap, step=trainer.global_step)
+        log_figure(trainer, f"qd/archive_heatmap{where}", heatmap, step=step)
         best = _best_per_tile(archive, x, y)
         with torch.no_grad():
             images = generator(archive.latents[best].to(device)).cpu()
@@ -221,7 +242,7 @@ def _log_figures(trainer: Trainer, datamodule: SyntheticDataModule, archive: Arc
             ranges=(archive.metadata.ranges[x], archive.metadata.ranges[y]),
             shape=(_TILES, _TILES),
         )
-        log_figure(trainer, f"qd/elite_grid{where}", grid, step=trainer.global_step)
+        log_figure(trainer, f"qd/elite_grid{where}", grid, step=step)
 
 
 def _best_per_tile(archive: Archive, x: int, y: int) -> torch.Tensor:

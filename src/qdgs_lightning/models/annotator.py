@@ -14,7 +14,8 @@ class ShapeAnnotator(nn.Module):
 
     It learns from unbiased renders and made-up junk and never takes part in a search, so that its
     word on generated images is a check and not an echo. Its own errors are known from held-out
-    renders (`qdgs test --config configs/shapes_annotator.yaml`).
+    renders (`qdgs test --config configs/shapes_annotator.yaml --model.init_args.weights
+    shapes_annotator`).
 
     Args:
         weights: A shipped name or a path; ``None`` for random weights.
