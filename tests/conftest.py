@@ -8,8 +8,10 @@ import pytest
 
 from qdgs_lightning.loggers import finish_wandb
 
-# Read when huggingface_hub is imported, and it would try for most of a minute.
+# Read when huggingface_hub is imported: it would try for most of a minute, or find what the tester
+# downloaded for other work.
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = os.devnull
 
 
 @pytest.fixture(autouse=True)

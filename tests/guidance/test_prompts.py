@@ -1,6 +1,7 @@
 """Prompt guidance: the published value, its gradients, and what it refuses."""
 
 import math
+from pathlib import Path
 from typing import cast
 
 import open_clip
@@ -10,7 +11,13 @@ import torch.nn.functional as F
 
 from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
 from qdgs_lightning.guidance import LatentAxes, PromptGuidance, PromptPair
-from qdgs_lightning.guidance.clip import CLIPError, OpenCLIP
+from qdgs_lightning.guidance.clip import (
+    SHAPES_CLIP,
+    CLIPError,
+    OpenCLIP,
+    create_clip,
+    image_statistics,
+)
 from qdgs_lightning.guidance.prompts import PromptError, spherical_distance
 from qdgs_lightning.sampling import AugmentedGuidance
 
@@ -223,3 +230,28 @@ def test_unknown_models_tags_and_unreachable_hubs_say_what_to_do() -> None:
         _guidance(model="ViT-B-32", pretrained="nonsense")
     with pytest.raises(CLIPError, match=r"laion/CLIP-ViT-B-32.*set `pretrained` to the path"):
         _guidance(model="ViT-B-32", pretrained="laion2b_s34b_b79k")
+
+
+def test_a_file_gets_the_image_statistics_of_its_siblings_with_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "own.pt"
+    torch.save(create_clip(SHAPES_CLIP, None).state_dict(), path)
+    entries = {"a": {"mean": (0.5,) * 3, "std": (0.25,) * 3}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, SHAPES_CLIP, entries)
+    _, mean, std = image_statistics(create_clip(SHAPES_CLIP, str(path)))
+    assert mean.flatten().tolist() == [0.5] * 3
+    assert std.flatten().tolist() == [0.25] * 3
+    entries["b"] = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    with pytest.warns(UserWarning, match="it gets the statistics of the tag 'a'"):
+        create_clip(SHAPES_CLIP, str(path))
+
+
+def test_tokenizers_that_need_more_say_so() -> None:
+    with pytest.raises(CLIPError, match=r"tokenizer of ViT-B-16-SigLIP cannot be had"):
+        _guidance(model="ViT-B-16-SigLIP", pretrained="webli")
+
+
+def test_negative_cutouts_are_refused() -> None:
+    with pytest.raises(PromptError, match="cutouts is -1"):
+        PromptGuidance(cutouts=-1)

@@ -1,5 +1,6 @@
 """CLIP models through open_clip: any of its names, or the small one that the package ships."""
 
+import warnings
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -40,7 +41,9 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
     Args:
         model: A name that open_clip knows, or ``"shapes_clip"``.
         pretrained: A tag of open_clip for that model, the path of a local file, the name of
-            weights that the package ships, or ``None`` for random weights.
+            weights that the package ships, or ``None`` for random weights. Images are normalised
+            as for a file's siblings with tags. (Only those of ViT-L-14 differ: a file of
+            ``laion2b_s32b_b82k`` would need other statistics than it gets, with a warning.)
 
     Returns:
         The model in evaluation mode, float32, on the CPU.
@@ -49,15 +52,14 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
         CLIPError: The model or tag is unknown, or a hub cannot be reached; then the sentence
             names the file to bring.
     """
-    _register()
-    if model not in open_clip.list_models():
-        raise CLIPError(
-            f"open_clip knows no model '{model}': choose '{SHAPES_CLIP}' or a name from "
-            "open_clip.list_models()."
-        )
+    _check_name(model)
     try:
         source = _find_weights(model, pretrained)
-        clip: nn.Module = open_clip.create_model(model, pretrained=source)
+        # A tag says by itself how images are normalised, and a file does not.
+        statistics = _statistics(model) if source and Path(source).is_file() else None
+        clip: nn.Module = open_clip.create_model(
+            model, pretrained=source, force_preprocess_cfg=statistics
+        )
     except QDGSError:
         raise
     except Exception as error:  # hubs, HTTP libraries and loaders each raise their own types
@@ -66,9 +68,21 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
 
 
 def create_tokenizer(model: str) -> Tokenizer:
-    """Return open_clip's tokenizer for a model: sentences to token indices ``[n, length]``."""
-    _register()
-    tokenizer: Tokenizer = open_clip.get_tokenizer(model)
+    """Return open_clip's tokenizer for a model: sentences to token indices ``[n, length]``.
+
+    Raises:
+        CLIPError: The model is unknown, or its tokenizer needs another library, or files that are
+            not there.
+    """
+    _check_name(model)
+    try:
+        tokenizer: Tokenizer = open_clip.get_tokenizer(model)
+    except Exception as error:  # as many types as there are libraries below
+        raise CLIPError(
+            f"The tokenizer of {model} cannot be had ({type(error).__name__}: {error}); one of "
+            "Hugging Face's needs `pip install transformers` and its files in their cache; or "
+            "choose another model."
+        ) from error
     return tokenizer
 
 
@@ -89,10 +103,15 @@ def image_statistics(clip: nn.Module) -> tuple[int, Tensor, Tensor]:
     )
 
 
-def _register() -> None:
-    """Tell open_clip of the configuration of the small CLIP."""
+def _check_name(model: str) -> None:
+    """Tell open_clip of the configuration of the small CLIP, and refuse unknown models."""
     if SHAPES_CLIP not in open_clip.list_models():
         open_clip.add_model_config(Path(str(files("qdgs_lightning.guidance") / "shapes_clip.json")))
+    if model not in open_clip.list_models():
+        raise CLIPError(
+            f"open_clip knows no model '{model}': choose '{SHAPES_CLIP}' or a name from "
+            "open_clip.list_models()."
+        )
 
 
 def _find_weights(model: str, pretrained: str | None) -> str | None:
@@ -110,6 +129,20 @@ def _find_weights(model: str, pretrained: str | None) -> str | None:
     open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, pretrained))
     # The tag and not the file, because it also says how images are normalised.
     return pretrained
+
+
+def _statistics(model: str) -> dict[str, object] | None:
+    """Return mean and standard deviation of images, as the tags of a model have them."""
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    entries = [open_clip.get_pretrained_cfg(model, tag) for tag in tags]
+    found = [{key: entry[key] for key in ("mean", "std") if key in entry} for entry in entries]
+    if any(statistics != found[0] for statistics in found):
+        warnings.warn(
+            f"Weights of {model} differ in how they want images normalised, and a file does not "
+            f"say which it is of; it gets the statistics of the tag '{tags[0]}'.",
+            stacklevel=2,
+        )
+    return found[0] if found else None
 
 
 def _what_to_bring(model: str, pretrained: str | None, error: Exception) -> str:

@@ -172,6 +172,8 @@ class PromptGuidance(Guidance):
                 f"uniqueness_weight is {uniqueness_weight}: give a finite number of at least "
                 "0, which leaves the term out."
             )
+        if cutouts < 0:
+            raise PromptError(f"cutouts is {cutouts}: give how many, or 0 for the whole image.")
         if memory_size < 1:
             raise PromptError(
                 f"memory_size is {memory_size}: give at least 1, or leave the term out with "
@@ -197,12 +199,13 @@ class PromptGuidance(Guidance):
         """
         if self.clip is not None:
             return
+        tokenizer = create_tokenizer(self.model)
         self.clip = create_clip(self.model, self.pretrained)
         self.image_size, mean, std = image_statistics(self.clip)
         pairs = [self.objective, *self.pairs]
         sentences = [text for pair in pairs for text in (pair.positive, pair.negative)]
         with torch.no_grad():
-            tokens = create_tokenizer(self.model)(sentences)
+            tokens = tokenizer(sentences)
             prompts = F.normalize(cast(OpenCLIP, self.clip).encode_text(tokens).float(), dim=-1)
         self.register_buffer("prompts", prompts, persistent=False)
         self.register_buffer("mean", mean, persistent=False)
