@@ -77,7 +77,7 @@ def test_help_lists_every_command_at_once() -> None:
     program = "import sys; from qdgs_lightning.cli import main; main(); print(len(sys.modules))"
     words = [sys.executable, "-c", program + "; assert 'torch' not in sys.modules", "--help"]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    for command in ("fit", "validate", "test", "predict", "search", "shapes-demo", "shapes-table"):
+    for command in ("fit", "validate", "test", "search", "shapes-demo", "shapes-table"):
         assert f"\n  {command} " in told
 
 
@@ -114,7 +114,7 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         (["fti"], "there is no command 'fti' (did you mean 'fit'?)"),
         (
             ["--config", "x.yaml"],
-            "(it has fit, validate, test, predict, search, ",
+            "(it has fit, validate, test, search, ",
         ),
         (["fit", "--confg", "x.yaml"], "did you mean '--config'?"),
         (["fit", "--trainer.max_epoch=1"], "did you mean '--trainer.max_epochs'?"),

@@ -15,7 +15,6 @@ TRAINER_COMMANDS = {
     "fit": "train, as a configuration says",
     "validate": "run the validation set through a trained model",
     "test": "run the test set through a trained model and report",
-    "predict": "write a trained model's predictions",
 }
 # `qdgs a-b` calls the function a_b of commands/a_b.py, and its signature makes the options.
 PLAIN_COMMANDS = {
@@ -113,12 +112,21 @@ def _mistake(error: BaseException) -> BaseException | None:
 
     jsonargparse wraps what the constructors of nested classes raise.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or _is_of_lightning(error):
         return error
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, QDGSError):
         cause = cause.__cause__ or cause.__context__
     return cause
+
+
+def _is_of_lightning(error: BaseException) -> bool:
+    """Whether it is Lightning's complaint about a setting, such as a GPU that is not there."""
+    if "lightning" not in sys.modules:
+        return False
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    return isinstance(error, MisconfigurationException)
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What `qdgs fit`, `validate`, `test` and `predict` do beyond LightningCLI."""
+"""What `qdgs fit`, `validate` and `test` do beyond LightningCLI."""
 
 import json
 import os

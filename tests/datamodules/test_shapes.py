@@ -1,5 +1,6 @@
 """Phases of the shapes data, and what ranks draw."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 from qdgs_lightning.datamodules import DataModuleError, LatentBatch, ShapesDataModule
 from qdgs_lightning.datamodules.shapes import SecondPhase
 from qdgs_lightning.datasets import ShapesDataset
-from qdgs_lightning.sampling import RejectionSampler, seeded_generator
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.sampling import (
+    ArchiveSampler,
+    MeasureBins,
+    RejectionSampler,
+    seeded_generator,
+)
 from qdgs_lightning.tasks import ShapeClassification
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 
@@ -159,6 +166,51 @@ def test_a_pool_needs_all_its_parts_before_training(missing: str) -> None:
     setattr(data, missing, None)
     with pytest.raises(DataModuleError, match=missing):
         data.setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("bins", "complaint"),
+    [
+        ([SHAPE_AND_COLOUR[0]], "two bins of two intervals"),
+        (
+            [replace(SHAPE_AND_COLOUR[0], intervals=[(0, 1), (1, 2), (2, 3)], names=None)] * 2,
+            "two bins of two intervals",
+        ),
+        ([SHAPE_AND_COLOUR[0], replace(SHAPE_AND_COLOUR[1], measure=2)], "the guidance has 2"),
+    ],
+)
+def test_bins_that_would_fail_later_are_refused_at_once(
+    bins: list[MeasureBins], complaint: str
+) -> None:
+    data = _data()
+    data.sampler = RejectionSampler(bins=bins, evaluations=200)
+    with pytest.raises(DataModuleError, match=complaint):
+        data.setup("fit")
+
+
+def test_an_archive_that_nothing_provides_is_missed_before_the_first_phase(tmp_path: Path) -> None:
+    data = _data()
+    data.sampler = ArchiveSampler(bins=SHAPE_AND_COLOUR)
+    with pytest.raises(DataModuleError, match="add the QDRefresh callback"):
+        _fit(tmp_path, data)
+    assert not list(tmp_path.iterdir())  # what the recorder writes of every epoch
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"bias": 1.5},
+        {"bias": -0.1},
+        {"real_epochs": -1},
+        {"samples_per_epoch": 0},
+        {"batch_size": 0},
+        {"seed": -1},
+    ],
+    ids=str,
+)
+def test_numbers_out_of_range_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(QDGSError, match=str(*setting.values())):
+        ShapesDataModule(**setting)  # type: ignore[arg-type]
 
 
 def test_images_are_drawn_without_gradient_and_on_demand() -> None:

@@ -1,13 +1,9 @@
 """Datamodules: what a model learns from, one per domain."""
 
+from qdgs_lightning.datamodules.checks import DataModuleError
 from qdgs_lightning.datamodules.renders import AnnotatedRenders, BiasedRenders
 from qdgs_lightning.datamodules.shapes import ShapesDataModule
-from qdgs_lightning.datamodules.synthetic import (
-    DataModuleError,
-    LatentBatch,
-    PoolDataset,
-    SyntheticDataModule,
-)
+from qdgs_lightning.datamodules.synthetic import LatentBatch, PoolDataset, SyntheticDataModule
 
 __all__ = [
     "AnnotatedRenders",

@@ -9,10 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from qdgs_lightning.datamodules.checks import (
+    DataModuleError,
+    check_positive,
+    check_reload,
+    check_seed,
+)
 from qdgs_lightning.datasets.annotated import AnnotatedImages, render_annotated
 from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
+from qdgs_lightning.datasets.shapes import check_bias
 
 Batch = TypeVar("Batch")
+_TEST = 2**31  # number of the first batch for tests, beyond every epoch
 
 
 class RenderedBatches(Dataset[Batch], Generic[Batch]):
@@ -57,11 +65,22 @@ class _Renders(L.LightningDataModule, ABC, Generic[Batch]):
         seed: int,
     ) -> None:
         super().__init__()
+        check_positive(
+            batch_size=batch_size,
+            batches_per_epoch=batches_per_epoch,
+            validation_batches=validation_batches,
+        )
+        check_seed(seed)
         self.batch_size = batch_size
         self.batches_per_epoch = batches_per_epoch
         self.validation_batches = validation_batches
         self.workers = workers
         self.seed = seed
+
+    def setup(self, stage: str) -> None:
+        """Refuse a trainer that would show the first epoch's images for ever."""
+        if stage == "fit":
+            check_reload(self.trainer)
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Batch:
@@ -96,6 +115,9 @@ class BiasedRenders(_Renders[Tensor]):
         workers: Processes that render.
         seed: Of everything that is drawn.
         image_size: Side of the images in pixels.
+
+    Raises:
+        QDGSError: A number is out of its range.
     """
 
     def __init__(
@@ -116,6 +138,7 @@ class BiasedRenders(_Renders[Tensor]):
             workers=workers,
             seed=seed,
         )
+        check_bias(bias)
         self.bias = bias
         self.image_size = image_size
 
@@ -139,6 +162,9 @@ class AnnotatedRenders(_Renders[AnnotatedImages]):
         workers: Processes that render.
         seed: Of everything that is drawn.
         image_size: Side of the images in pixels.
+
+    Raises:
+        QDGSError: A number is out of its range.
     """
 
     def __init__(
@@ -159,6 +185,8 @@ class AnnotatedRenders(_Renders[AnnotatedImages]):
             workers=workers,
             seed=seed,
         )
+        if not 0 <= junk <= 1:
+            raise DataModuleError(f"junk is {junk}; give a share from 0 to 1.")
         self.junk = junk
         self.image_size = image_size
 
@@ -167,3 +195,7 @@ class AnnotatedRenders(_Renders[AnnotatedImages]):
         return render_annotated(
             self.batch_size, generator, junk=self.junk, image_size=self.image_size
         )
+
+    def test_dataloader(self) -> DataLoader[AnnotatedImages]:
+        """Return as many batches as for validation, which neither it nor training sees."""
+        return self._loader(_TEST, self.validation_batches)

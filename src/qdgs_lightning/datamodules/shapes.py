@@ -6,12 +6,10 @@ from typing import Literal, cast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules.synthetic import (
-    DataModuleError,
-    LatentBatch,
-    SyntheticDataModule,
-)
+from qdgs_lightning.datamodules.checks import DataModuleError, check_reload
+from qdgs_lightning.datamodules.synthetic import LatentBatch, SyntheticDataModule
 from qdgs_lightning.datasets import ShapesDataset
+from qdgs_lightning.datasets.shapes import check_bias
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import Sampler, seeded_generator
@@ -49,6 +47,9 @@ class ShapesDataModule(SyntheticDataModule):
         seed: Seed of the training sets and of everything drawn.
         candidates_file: Keeps the sampler's evaluated candidates for fits that share them, such
             as those of other biases.
+
+    Raises:
+        QDGSError: A number is out of its range.
     """
 
     def __init__(
@@ -74,6 +75,9 @@ class ShapesDataModule(SyntheticDataModule):
             seed=seed,
             candidates_file=candidates_file,
         )
+        check_bias(bias)
+        if real_epochs < 0:
+            raise DataModuleError(f"real_epochs is {real_epochs}; give 0 or more.")
         self.bias = bias
         self.second_phase = second_phase
         self.real_epochs = real_epochs
@@ -88,19 +92,31 @@ class ShapesDataModule(SyntheticDataModule):
         """
         if stage != "fit":
             return
-        self.check_reload()
+        check_reload(self.trainer)
         if self.second_phase == "pool":
-            self.prepare_synthesis()
-            if self.sampler is None or len(self.sampler.joint.bins) != 2:
+            _, guidance = self.prepare_synthesis()
+            bins = [] if self.sampler is None else self.sampler.joint.bins
+            if [len(bin_.intervals) for bin_ in bins] != [2, 2]:
                 raise DataModuleError(
-                    "The second phase 'pool' needs `data.init_args.sampler` with two bins, of "
-                    "shape and of colour, in this order."
+                    "The second phase 'pool' needs `data.init_args.sampler` with two bins of two "
+                    "intervals each, of shape and of colour, in this order."
+                )
+            if max(bin_.measure for bin_ in bins) >= len(guidance.measure_names):
+                raise DataModuleError(
+                    f"The sampler's bins name measures {[bin_.measure for bin_ in bins]}, but the "
+                    f"guidance has {len(guidance.measure_names)}; count from 0."
                 )
 
     def train_dataloader(self) -> ShapesLoader:
-        """Load what the trainer's epoch is to learn from."""
+        """Load what the trainer's epoch is to learn from.
+
+        Raises:
+            DataModuleError: Later epochs will want an archive that nothing provides.
+        """
         assert self.trainer is not None
         epoch = self.trainer.current_epoch
+        if self.second_phase == "pool":
+            self.check_archive()
         if epoch < self.real_epochs or self.second_phase == "real":
             return self._renders("biased", shuffle_epoch=epoch)
         if self.second_phase == "oracle":

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.datamodules.checks import DataModuleError, check_positive, check_seed
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import (
@@ -24,10 +24,6 @@ from qdgs_lightning.sampling import (
     write_candidates,
 )
 from qdgs_lightning.search import Archive
-
-
-class DataModuleError(QDGSError):
-    """The data cannot be made with these settings, or with this trainer."""
 
 
 class LatentBatch(NamedTuple):
@@ -71,6 +67,9 @@ class SyntheticDataModule(LightningDataModule):
         seed: Seed of everything that is drawn.
         candidates_file: Keeps the evaluated candidates, which fits that differ in nothing that
             decides them take from there.
+
+    Raises:
+        DataModuleError: A number is out of its range.
     """
 
     def __init__(
@@ -85,6 +84,8 @@ class SyntheticDataModule(LightningDataModule):
         candidates_file: Path | None = None,
     ) -> None:
         super().__init__()
+        check_positive(samples_per_epoch=samples_per_epoch, batch_size=batch_size)
+        check_seed(seed)
         self.candidates_file = candidates_file
         self.generator = generator
         self.guidance = guidance
@@ -104,17 +105,16 @@ class SyntheticDataModule(LightningDataModule):
         self._archive = archive
         self._candidates = None
 
-    def check_reload(self) -> None:
-        """Make sure that the trainer asks for a new loader every epoch.
+    def check_archive(self) -> None:
+        """Make sure that a sampler that needs an archive has one.
 
         Raises:
-            DataModuleError: It would go on with the first one.
+            DataModuleError: It has none.
         """
-        trainer = self.trainer
-        if trainer is not None and trainer.reload_dataloaders_every_n_epochs != 1:  # type: ignore[attr-defined]
+        if self.sampler is not None and self.sampler.needs_archive and self._archive is None:
             raise DataModuleError(
-                "The training data changes between epochs, but the trainer keeps its loaders: set "
-                "`trainer.reload_dataloaders_every_n_epochs: 1`."
+                f"{type(self.sampler).__name__} draws from an archive, and there is none: add the "
+                "QDRefresh callback to `trainer.callbacks`."
             )
 
     def prepare_synthesis(self) -> tuple[Generator, Guidance]:

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
+from qdgs_lightning.errors import QDGSError
 
 BIASES = (0.98, 0.95, 0.90, 0.85, 0.80)
 """The versions of the training set in Chang et al. (AAAI-24)."""
@@ -23,7 +24,7 @@ class ShapesDataset(Dataset[tuple[Tensor, int, int]]):
         image_size: Side of the images in pixels.
 
     Raises:
-        ValueError: `bias` lies outside [0, 1] or `size` is not positive.
+        QDGSError: `bias` lies outside [0, 1] or `size` is not positive.
 
     Example:
         >>> image, shape, colour = ShapesDataset(1000, bias=0.98, seed=0)[0]
@@ -33,7 +34,7 @@ class ShapesDataset(Dataset[tuple[Tensor, int, int]]):
 
     def __init__(self, size: int, *, bias: float, seed: int, image_size: int = 128) -> None:
         if size < 1:
-            raise ValueError(f"A shapes dataset needs at least one image, not size={size}.")
+            raise QDGSError(f"A shapes dataset needs at least one image, not size={size}.")
         generator = torch.Generator().manual_seed(seed)
         self.shapes, self.colours = biased_labels(size, bias=bias, generator=generator)
         self.images = torch.empty(size, 3, image_size, image_size, dtype=torch.uint8)
@@ -51,6 +52,16 @@ class ShapesDataset(Dataset[tuple[Tensor, int, int]]):
         return self.images[index], int(self.shapes[index]), int(self.colours[index])
 
 
+def check_bias(bias: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        QDGSError: `bias` lies outside [0, 1].
+    """
+    if not 0 <= bias <= 1:
+        raise QDGSError(f"The colour bias is a share and lies in [0, 1], not {bias}.")
+
+
 def biased_labels(n: int, *, bias: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Choose shapes and colours of which a share `bias` is red triangles and blue squares.
 
@@ -63,10 +74,9 @@ def biased_labels(n: int, *, bias: float, generator: torch.Generator) -> tuple[T
         Indices into `SHAPES` and `COLOURS`, each of shape ``[n]``, in random order.
 
     Raises:
-        ValueError: `bias` lies outside [0, 1].
+        QDGSError: `bias` lies outside [0, 1].
     """
-    if not 0 <= bias <= 1:
-        raise ValueError(f"The colour bias is a share and lies in [0, 1], not {bias}.")
+    check_bias(bias)
     order = torch.arange(n)
     shapes = order % 2
     rank = order // 2

@@ -8,7 +8,7 @@ rectified flow (Liu et al., ICLR 2023) carries normal noise to them, so that the
 Codes are the latents, as W is searched in StyleGAN2 and not Z: there directions have a meaning.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -162,7 +162,8 @@ class ImplicitGenerator(Generator):
     ) -> None:
         super().__init__()
         if weights is not None:
-            architecture = ImplicitArchitecture(**read_config(weights))
+            names = [field.name for field in fields(ImplicitArchitecture)]
+            architecture = ImplicitArchitecture(**read_config(weights, names))
         self.architecture = architecture or ImplicitArchitecture()
         self.weights = weights
         self.latent_shape = (self.architecture.code_size,)

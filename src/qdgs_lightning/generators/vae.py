@@ -43,7 +43,7 @@ class VAEGenerator(Generator):
     def __init__(self, weights: str | None = None, latent_size: int = 6) -> None:
         super().__init__()
         if weights is not None:
-            latent_size = int(read_config(weights)["latent_size"])
+            latent_size = int(read_config(weights, {"latent_size"})["latent_size"])
         self.weights = weights
         self.latent_shape = (latent_size,)
         self.decoder = VAEDecoder(latent_size)

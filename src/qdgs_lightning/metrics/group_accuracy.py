@@ -51,11 +51,12 @@ class GroupAccuracy(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Give one scalar in [0, 1] per group, and ``balanced``, ``worst`` and ``gap``."""
-        accuracy = self.correct.double() / self.total
-        seen = accuracy[self.total > 0]
+        # On the CPU in double precision, which Apple's GPUs lack, and in float32 from there.
+        total = self.total.cpu()
+        accuracy = self.correct.cpu().double() / total
+        seen = accuracy[total > 0]
         if len(seen) == 0:
             seen = accuracy
-        # float32, because logged values go through devices that have no float64.
         values = dict(zip(self.names, accuracy.float(), strict=True))
         return values | {
             "balanced": seen.mean().float(),

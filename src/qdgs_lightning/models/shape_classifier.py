@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from qdgs_lightning.errors import QDGSError
+
 
 class ShapeClassifier(nn.Module):
     """Three 3x3 convolutions of 16, 32 and 64 features and two dense layers.
@@ -16,13 +18,13 @@ class ShapeClassifier(nn.Module):
         hidden: Width of the first dense layer.
 
     Raises:
-        ValueError: `image_size` is not a positive multiple of 16.
+        QDGSError: `image_size` is not a positive multiple of 16.
     """
 
     def __init__(self, *, num_classes: int = 2, image_size: int = 128, hidden: int = 64) -> None:
         super().__init__()
         if image_size < 16 or image_size % 16:
-            raise ValueError(
+            raise QDGSError(
                 f"ShapeClassifier halves its input four times: image_size={image_size} should be a "
                 "positive multiple of 16."
             )

@@ -18,6 +18,8 @@ class ArchiveSampler(Sampler):
     Every elite is evaluated again before use, and dropped if it left the bin it was filed under.
     """
 
+    needs_archive = True
+
     def propose(
         self, generator: Generator, *, archive: Archive | None, random: torch.Generator
     ) -> Proposals:
@@ -31,12 +33,12 @@ class ArchiveSampler(Sampler):
                 "The archive sampler has no elites to draw from: add the QDRefresh callback, or "
                 "name an archive file in it."
             )
-        latents = torch.as_tensor(archive.latents, dtype=torch.float32)
-        if tuple(latents.shape[1:]) != tuple(generator.latent_shape):
+        if archive.metadata.generator != generator.fingerprint():
             raise SamplingError(
-                f"The archive holds latents of shape {tuple(latents.shape[1:])}, but the generator "
-                f"takes {tuple(generator.latent_shape)}: use the archive of this generator."
+                f"The archive was made with {archive.metadata.generator}, not with this generator "
+                f"({generator.fingerprint()}): use its own archive."
             )
+        latents = torch.as_tensor(archive.latents, dtype=torch.float32)
         filed = self.joint.index(self.joint.labels(torch.as_tensor(archive.measures)))
         inside = filed >= 0
         return Proposals(

@@ -70,9 +70,14 @@ class Sampler(ABC):
         max_repeats: How often one latent may appear in one pool.
         batch_size: Rows per evaluation chunk.
 
+    Attributes:
+        needs_archive: Whether candidates come from an archive.
+
     Raises:
-        SamplingError: `bins` is empty or `max_repeats` is not positive.
+        SamplingError: `bins` is empty, or a number is not positive.
     """
+
+    needs_archive = False
 
     def __init__(
         self,
@@ -82,8 +87,9 @@ class Sampler(ABC):
         max_repeats: int = 8,
         batch_size: int = 64,
     ) -> None:
-        if max_repeats < 1:
-            raise SamplingError(f"The sampler's max_repeats must be 1 or more, not {max_repeats}.")
+        for name, value in (("max_repeats", max_repeats), ("batch_size", batch_size)):
+            if value < 1:
+                raise SamplingError(f"The sampler's {name} must be 1 or more, not {value}.")
         self.joint = JointBins(bins)
         self.quality = quality or Quality()
         self.max_repeats = max_repeats

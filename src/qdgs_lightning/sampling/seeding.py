@@ -7,12 +7,12 @@ import torch
 def seeded_generator(seed: int, *stream: int) -> torch.Generator:
     """Make the source of randomness for one purpose, rank and epoch.
 
-    `lightning.seed_everything` gives every rank the same global stream; here streams that differ in
-    any number are independent, and equal ones are equal on every machine.
+    `lightning.seed_everything` gives every rank the same global stream; here streams of as many
+    numbers that differ in any of them are independent, and equal ones are equal on every machine.
 
     Args:
-        seed: Seed of the whole run, not negative.
-        *stream: Further non-negative numbers that name the stream, such as rank and epoch.
+        seed: Seed of the whole run, from 0 to 2^32 - 1.
+        *stream: Further numbers of that range that name the stream, such as rank and epoch.
 
     Returns:
         A CPU generator.

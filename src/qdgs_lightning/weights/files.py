@@ -1,6 +1,7 @@
 """Reading and writing weights: safetensors, half precision on disk, never half a file."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,15 @@ def save_weights(module: nn.Module, path: Path, config: dict[str, Any] | None = 
         save_file(state, unfinished, {"config": json.dumps(config or {})})
 
 
-def read_config(name_or_path: str | Path) -> dict[str, Any]:
+def read_config(name_or_path: str | Path, keys: Collection[str]) -> dict[str, Any]:
     """Read the constructor arguments that `save_weights` stored.
 
     Args:
         name_or_path: As in `resolve_weights`.
+        keys: Names of the arguments, all of them and no others.
 
     Raises:
-        WeightsError: The file is missing or not one of ours.
+        WeightsError: The file is missing, not one of ours, or of another class.
     """
     path = resolve_weights(name_or_path)
     try:
@@ -47,8 +49,11 @@ def read_config(name_or_path: str | Path) -> dict[str, Any]:
             f"{path} was not written by this package or is damaged ({error}): remake it with "
             "`make weights`, or bring another."
         ) from error
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} names no constructor arguments: remake it, or bring another.")
+    if not isinstance(config, dict) or config.keys() != set(keys):
+        raise WeightsError(
+            f"{path} holds weights of another kind: those wanted here are described by "
+            f"{', '.join(sorted(keys))}."
+        )
     return config
 
 
