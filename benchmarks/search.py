@@ -98,7 +98,8 @@ def main(
         for seed in range(seeds)
     ]
     command = " ".join(["OMP_NUM_THREADS=1 python -m benchmarks.search", *sys.argv[1:]])
-    write_page(Results(runs=finished, scale=scale, command=command), output)
+    results = Results(runs=finished, scale=scale, generator=generator, command=command)
+    write_page(results, output)
     print((output / "search.md").read_text())
 
 

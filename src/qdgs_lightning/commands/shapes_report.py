@@ -124,10 +124,9 @@ def markdown(results: Sequence[Result]) -> str:
     Args:
         results: Finished runs, at least one.
     """
-    seeds = len({result["seed"] for result in results})
     parts = [
-        f"{len(results)} runs, {seeds} seeds. Every number is a percentage: the mean over seeds "
-        "with its 95 % t-interval.",
+        f"{len(results)} runs, {_seeds(results)}. Every number is a percentage: the mean over "
+        "seeds with its 95 % t-interval.",
         "### Balanced accuracy (mean of the four groups)",
         _markdown_table(rows_of(results, lambda r: float(r["test"]["balanced"]))),
         "### Worst group",
@@ -143,13 +142,25 @@ def markdown(results: Sequence[Result]) -> str:
     if any(result.get("audit") for result in results):
         parts += [
             "### What the samplers' pools hold, by the annotator's word",
-            "Agreement is with the labels that the classifiers learnt from. All shares are "
-            "corrected by the annotator's confusion matrix on held-out renders.",
+            "Agreement is with the labels that the classifiers learnt from, as the annotator says. "
+            "The shares of junk and of groups are corrected by its confusion matrix on held-out "
+            "renders.",
             _markdown_table(audit_rows(results)),
             "That confusion matrix, in images:",
             _markdown_table(confusion_rows(results)),
         ]
     return "\n\n".join(parts)
+
+
+def _seeds(results: Sequence[Result]) -> str:
+    """Say how many seeds there are, of each bias where they differ."""
+    seeds: dict[float, set[int]] = {}
+    for result in results:
+        seeds.setdefault(result["bias"], set()).add(result["seed"])
+    if len({len(of_bias) for of_bias in seeds.values()}) == 1:
+        return f"{len(next(iter(seeds.values())))} seeds"
+    counts = (f"{len(seeds[bias])} of {bias:.2f}" for bias in sorted(seeds, reverse=True))
+    return f"seeds by bias: {', '.join(counts)}"
 
 
 def terminal_table(results: Sequence[Result]) -> Table:
