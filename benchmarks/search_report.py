@@ -70,8 +70,8 @@ def write_page(results: Results, folder: Path) -> None:
     grid = " x ".join(map(str, results.scale.grid))
     measured = f"""Shapes generator `{results.generator}`, published prompts, the package's
 small CLIP, a grid of {grid} cells over {_ranges(results.scale)}. Every search
-had up to {budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1}, medians, and
-the lowest and highest in brackets. Searches of one seed took turns of five seconds. Machine:
+had up to {budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1},
+medians, and the lowest and highest in brackets. Searches of one seed took turns of five seconds. Machine:
 {platform.processor() or platform.machine()}, Python {platform.python_version()}. Made by
 
     {results.command}
@@ -80,7 +80,8 @@ the lowest and highest in brackets. Searches of one seed took turns of five seco
 depend on who took part. Only latents count that are no longer than 99.9 % of the prior's: beyond,
 a generator draws what it was never trained on. Searches that know no such bound spend part of their
 budget there; "outside" counts cells that they reached in no other way. **Random search is strong
-where latents have few dimensions**: compare with it first. QD-score: objectives above the lowest of 2,000 prior samples, as a share of their span, summed and
+where latents have few dimensions**: compare with it first.
+QD-score: objectives above the lowest of 2,000 prior samples, as a share of their span, summed and
 divided by the reachable cells. Evenness: entropy of elites over coarse bins, divided by
 its maximum for {COARSE} bins per measure.
 
