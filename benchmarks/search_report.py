@@ -71,7 +71,8 @@ def write_page(results: Results, folder: Path) -> None:
     measured = f"""Shapes generator `{results.generator}`, published prompts, the package's
 small CLIP, a grid of {grid} cells over {_ranges(results.scale)}. Every search
 had up to {budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1},
-medians, and the lowest and highest in brackets. Searches of one seed took turns of five seconds. Machine:
+medians, and the lowest and highest in brackets. Searches of one seed took turns of five seconds.
+Machine:
 {platform.processor() or platform.machine()}, Python {platform.python_version()}. Made by
 
     {results.command}
