@@ -8,21 +8,17 @@ Run by hand:
 import statistics
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
-import numpy as np
 import torch
 from jsonargparse import auto_cli
-from numpy.typing import NDArray
-from ribs.schedulers import Scheduler
 from torch import Tensor
 
 from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import Generator, ImplicitGenerator
 from qdgs_lightning.guidance import Guidance, PromptGuidance
-from qdgs_lightning.search import evaluate
-from qdgs_lightning.search.prior import LatentPrior, Prior
-from qdgs_lightning.search.store import PackedGridArchive
-from qdgs_lightning.search.targeted import TargetedEmitter
+from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
+from qdgs_lightning.search.evaluation import Evaluated
 
 
 def published(generator: Generator, guidance: Guidance, latents: Tensor) -> Tensor:
@@ -74,76 +70,47 @@ def compare_jacobians(
     print(f"values alone: {forward:.2f} ms; a Jacobian costs {mine / forward:.1f} evaluations")
 
 
-class TimedPrior(Prior):
-    """Samples the prior and adds up what that takes: the flow is a network of the generator."""
+class TimedGenerator(ImplicitGenerator):
+    """Adds up what sampling its prior takes: the flow is a network of the generator."""
 
     spent = 0.0
 
-    def __call__(self, n: int, seed: int) -> NDArray[np.float32]:
-        """Sample; see `Prior`."""
+    def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
+        """Sample; see `Generator.sample_latents`."""
         begin = time.process_time()
-        latents = super().__call__(n, seed)
+        latents = super().sample_latents(n, generator)
         self.spent += time.process_time() - begin
         return latents
 
 
-def share_outside(
-    generator: Generator, guidance: Guidance, *, iterations: int, emitters: int, batch_size: int
-) -> None:
+class TimedSearch(QDSearch):
+    """Adds up what evaluation takes."""
+
+    spent = 0.0
+
+    def _evaluate(self, latents: Tensor, *, jacobian: bool = False) -> Evaluated:
+        begin = time.process_time()
+        evaluated = super()._evaluate(latents, jacobian=jacobian)
+        self.spent += time.process_time() - begin
+        return evaluated
+
+
+def share_outside(generator: TimedGenerator, guidance: Guidance, *, iterations: int) -> None:
     """Print how much of a search iteration is spent outside generator, guidance and autograd."""
-    rng = torch.Generator().manual_seed(1)
-    latents = generator.sample_latents(512, rng)
-    sample = evaluate(generator, guidance, latents)
-    assert sample.jacobian is None
-    measures = sample.measures.double().numpy()
-    low, high = np.quantile(measures, (0.01, 0.99), axis=0)
-    archive = PackedGridArchive(
-        solution_dim=generator.latent_size,
-        grid=(50,) * len(low),
-        ranges=tuple(zip((low - 0.2 * (high - low)).tolist(), high.tolist(), strict=True)),
-        seed=np.random.SeedSequence(0),
+    config = SearchConfig(grid=(50, 50), emitters=5, batch_size=36)
+    marks: list[tuple[float, float]] = []
+    search = TimedSearch(generator, guidance, config)
+    search.run(
+        config.calibration + iterations * config.iteration_size,
+        on_iteration=lambda _: marks.append((time.process_time(), search.spent + generator.spent)),
     )
-    archive.add(latents.flatten(1).numpy(), sample.objective.numpy(), sample.measures.numpy())
-    prior = LatentPrior.of(latents.flatten(1).numpy())
-    timed = TimedPrior(generator)
-    scheduler = Scheduler(
-        archive,
-        [
-            TargetedEmitter(
-                archive,
-                x0=prior.mean,
-                sigma0=prior.std,
-                prior=timed,
-                max_norm=prior.max_norm,
-                batch_size=emitters * batch_size,
-                seed=0,
-            )
-        ],
-    )
-    outside, inside = [], []
-    for _ in range(iterations):
-        begin, before = time.process_time(), timed.spent
-        spent = 0.0
-        for ask, tell, jacobian in (
-            (scheduler.ask_dqd, scheduler.tell_dqd, True),
-            (scheduler.ask, scheduler.tell, False),
-        ):
-            solutions = torch.from_numpy(ask()).reshape(-1, *generator.latent_shape)
-            start = time.process_time()
-            found = evaluate(generator, guidance, solutions, jacobian=jacobian)
-            spent += time.process_time() - start
-            values = [found.objective.numpy(), found.measures.numpy()]
-            if found.jacobian is not None:
-                values.append(found.jacobian.numpy())
-            tell(*values)
-        spent += timed.spent - before
-        inside.append(spent)
-        outside.append(time.process_time() - begin - spent)
-    share = sum(outside) / (sum(outside) + sum(inside))
+    steps = [(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(marks)]
+    outside = [whole - inside for whole, inside in steps]
     print(
-        f"{emitters} emitters x {batch_size}: {1e3 * statistics.median(outside):.0f} ms of "
-        f"{1e3 * statistics.median([a + b for a, b in zip(outside, inside, strict=True)]):.0f} ms "
-        f"per iteration outside the networks: {share:.1%} (target <= 10 %)"
+        f"{config.algorithm}, {config.emitters} emitters x {config.batch_size}: "
+        f"{1e3 * statistics.median(outside):.0f} ms of "
+        f"{1e3 * statistics.median([whole for whole, _ in steps]):.0f} ms per iteration outside "
+        f"the networks: {sum(outside) / sum(whole for whole, _ in steps):.1%} (target <= 10 %)"
     )
 
 
@@ -163,11 +130,11 @@ def main(
     """
     keep_freed_memory()  # as every qdgs command does; both sides gain
     torch.set_num_threads(1)
-    model, guidance = ImplicitGenerator(weights=generator), PromptGuidance()
+    model, guidance = TimedGenerator(weights=generator), PromptGuidance()
     model.prepare()
     guidance.prepare()
     compare_jacobians(model, guidance, batch_size=batch_size, repeats=repeats)
-    share_outside(model, guidance, iterations=iterations, emitters=5, batch_size=36)
+    share_outside(model, guidance, iterations=iterations)
 
 
 if __name__ == "__main__":

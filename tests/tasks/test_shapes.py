@@ -17,7 +17,7 @@ from qdgs_lightning.tasks import ShapeClassification
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 
 
-def _trainer(folder: Path, *, max_epochs: int) -> Trainer:
+def _trainer(folder: Path, *, max_epochs: int, validation: bool = False) -> Trainer:
     search = SearchConfig(
         grid=(6, 6), algorithm="map_elites", calibration=60, emitters=1, batch_size=20
     )
@@ -25,7 +25,8 @@ def _trainer(folder: Path, *, max_epochs: int) -> Trainer:
         accelerator="cpu",
         max_epochs=max_epochs,
         reload_dataloaders_every_n_epochs=1,
-        limit_val_batches=0,
+        limit_val_batches=1 if validation else 0,
+        num_sanity_val_steps=0,
         default_root_dir=folder,
         callbacks=[
             QDRefresh(search=search, evaluations=80, every_n_epochs=2, refresh_evaluations=40),
@@ -54,14 +55,17 @@ def _data() -> ShapesDataModule:
     )
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+# With a validation, checkpoints are written after it and so before the refresh of the epoch.
+@pytest.mark.parametrize(
+    ("stopped_after", "validation"), [(1, False), (2, False), (3, False), (2, True)]
+)
 def test_resumed_fit_ends_with_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path, stopped_after: int
+    tmp_path: Path, stopped_after: int, validation: bool
 ) -> None:
     whole, second = _task(), _task()
-    _trainer(tmp_path / "whole", max_epochs=5).fit(whole, _data())
+    _trainer(tmp_path / "whole", max_epochs=5, validation=validation).fit(whole, _data())
     checkpoint = tmp_path / "whole" / f"epoch={stopped_after - 1}.ckpt"
-    _trainer(tmp_path / "second", max_epochs=5).fit(
+    _trainer(tmp_path / "second", max_epochs=5, validation=validation).fit(
         second, _data(), ckpt_path=str(checkpoint), weights_only=True
     )
     at_end = whole.state_dict()
@@ -99,6 +103,27 @@ def test_group_accuracies_are_those_of_the_classifier(tmp_path: Path) -> None:
         "test/gap": max(values) - min(values),
     }
     assert logged == pytest.approx(expected, abs=1e-6)
+
+
+def test_validation_is_of_an_unbiased_set_of_its_own(tmp_path: Path) -> None:
+    task = _task()
+    trainer = _trainer(tmp_path, max_epochs=1, validation=True)
+    (logged,) = trainer.validate(task, ShapesDataModule(seed=7), verbose=False)
+    true = ShapesDataset(500, bias=0.5, seed=2**40)
+    images, shapes = true.images[:250].float() / 255, true.shapes[:250]
+    with torch.no_grad():
+        logits = task(images)
+    right = (logits.argmax(1) == shapes).double()
+    groups = 2 * shapes + true.colours[:250]
+    accuracies = [float(right[groups == group].mean()) for group in range(4)]
+    assert logged == pytest.approx(
+        {
+            "val/loss": float(torch.nn.functional.cross_entropy(logits, shapes)),
+            "val/acc": sum(accuracies) / 4,
+            "val/worst": min(accuracies),
+        },
+        abs=1e-5,
+    )
 
 
 def test_checkpoints_load_without_unpickling_anything(tmp_path: Path) -> None:
