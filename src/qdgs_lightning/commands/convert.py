@@ -56,4 +56,4 @@ def convert(
     if found.sources:
         lines.append(f"{len(found.sources)} embedded source file(s) ignored, not executed")
     lines.append(f"Written: {output}")
-    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
+    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

@@ -94,3 +94,8 @@ def test_only_networks_of_ffhq_are_aligned(tmp_path: Path) -> None:
         else:
             with pytest.raises(StyleGAN2Error, match=r"Nothing says that .* trained on FFHQ"):
                 FaceAligner.of(generator)
+
+
+def test_a_crop_has_pixels() -> None:
+    with pytest.raises(StyleGAN2Error, match="size is 0"):
+        FaceAligner(size=0)

@@ -55,7 +55,7 @@ def their_shape(name: str, value: Tensor) -> Tensor:
 
 
 def checkpoint(parity: Parity) -> dict[str, object]:
-    """Return what their training saves."""
+    """Return what their conversion of official files saves; their training has no latent_avg."""
     named = {their_name(name): value for name, value in parity.weights.items()}
     state = {name: their_shape(name, value) for name, value in named.items() if name}
     state["convs.0.conv.blur.kernel"] = torch.ones(4, 4)
@@ -91,10 +91,24 @@ def test_what_is_missing_or_not_known_is_named(tmp_path: Path) -> None:
         torch.save({**whole, **change}, path)
         with pytest.raises(CheckpointError, match=message):
             load_stylegan2(path)
-    for missing, message in (("g_ema", "without g_ema"), ("latent_avg", "no latent_avg")):
-        torch.save({key: value for key, value in whole.items() if key != missing}, path)
-        with pytest.raises(CheckpointError, match=message):
-            load_stylegan2(path)
+    torch.save({key: value for key, value in whole.items() if key != "g_ema"}, path)
+    with pytest.raises(CheckpointError, match="without g_ema"):
+        load_stylegan2(path)
+
+
+def test_where_training_kept_no_average_it_is_sampled(tmp_path: Path) -> None:
+    parity, path = Parity("sg2_res64"), tmp_path / "550000.pt"
+    content = checkpoint(parity)
+    del content["latent_avg"]
+    torch.save(content, path)
+    found = read_checkpoint(path)
+    z = torch.randn(20_000, found.network.mapping.z_dim, generator=torch.Generator().manual_seed(1))
+    w = parity.network().mapping(z)[:, 0]
+    error = (found.network.mapping.w_avg - w.mean(0)) / w.std(0)
+    assert error.abs().max() < 0.05  # five standard errors
+    torch.testing.assert_close(found.w_std, w.std(0), rtol=0.05, atol=0)
+    same = found.network.synthesis(parity.arrays["ws_mix"])
+    torch.testing.assert_close(same, parity.arrays["img_mix_const"], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

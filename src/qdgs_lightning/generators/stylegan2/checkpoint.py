@@ -4,6 +4,7 @@ import hashlib
 import json
 import mmap
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.files import replacing
+from qdgs_lightning.generators.stylegan2.assembly import assembled, check_finite, sampled_styles
+from qdgs_lightning.generators.stylegan2.configuration import checked_configuration
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
 from qdgs_lightning.generators.stylegan2.official import (
     configuration,
@@ -32,15 +35,7 @@ _STD = "w_std"
 _MAX_BYTES = 4 * 2**30
 _LARGE = 100 * 10**6  # bytes from which reading is shown
 _CHUNK = 16 * 2**20
-_CONFIG_KEYS = {
-    "z_dim",
-    "c_dim",
-    "w_dim",
-    "img_resolution",
-    "img_channels",
-    "mapping_kwargs",
-    "synthesis_kwargs",
-}
+_MAX_MADE = 2**26  # numbers that readers may add: noise of no strength, up to 4096 pixels a side
 
 
 class CheckpointError(QDGSError):
@@ -125,23 +120,36 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
     sha256 = _sha256(path, data)
     try:
         found = _found(path, data, which)
-        network = _assembled(found.config, found.weights)
-        w_std = deviation_of_styles(network) if found.w_std is None else found.w_std
+        # Two bytes at least for each number, but for those that the reader made itself.
+        if sum(value.numel() for value in found.weights.values()) > len(data) / 2 + _MAX_MADE:
+            raise PickleError("it is damaged: its tensors have more numbers than the file")
+        config = checked_configuration(found.config)
+        network = assembled(config, found.weights)
+        w_std = found.w_std
+        if w_std is None:
+            w = sampled_styles(network)
+            w_std = w.std(dim=0).clamp(min=1e-6).float()
+            if not found.knows_average:
+                network.mapping.w_avg.copy_(w.mean(dim=0))
         if w_std.shape != network.mapping.w_avg.shape or not (w_std > 0).all():
             raise PickleError(f"{_STD} is no standard deviation of its styles")
+        check_finite(_STD, w_std)
     except (PickleError, StyleGAN2Error) as error:
         damaged = str(error).startswith(("it is damaged", "it ends too early"))
         advice = "; bring another copy" if damaged else ""
         raise CheckpointError(f"{path} cannot be loaded: {error}{advice}.") from error
     # What a file says may be of any type, and no check above knows all that could be done with it.
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as e:
+    except (
+        ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError,
+        EOFError, MemoryError, struct.error,
+    ) as e:  # fmt: skip
         raise CheckpointError(
             f"{path} cannot be loaded: it is damaged: {e}; bring another copy."
         ) from e
     return Checkpoint(
         network=network,
         w_std=w_std,
-        config=found.config,
+        config=config,
         kind=found.kind,
         sha256=sha256,
         sources=found.sources,
@@ -165,12 +173,18 @@ def _sha256(path: Path, data: mmap.mmap) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """What a file holds; see `Checkpoint`."""
+    """What a file holds; see `Checkpoint`.
+
+    Attributes:
+        knows_average: Whether w_avg is that of the file; the training code of rosinality keeps
+            none.
+    """
 
     kind: str
     config: dict[str, Any]
     weights: dict[str, Tensor]
     w_std: Tensor | None = None
+    knows_average: bool = True
     sources: tuple[str, ...] = ()
     trained_on: str | None = None
 
@@ -193,8 +207,13 @@ def _found(path: Path, data: mmap.mmap, which: str) -> _Found:
             trained_on=trained_on if isinstance(trained_on, str) else None,
         )
     if TorchFile.accepts(head):
-        config, weights = read_rosinality(TorchFile(path, data))
-        return _Found(kind="rosinality", config=config, weights=weights)
+        with TorchFile(path, data) as file:
+            config, weights = read_rosinality(file)
+        knows_average = "mapping.w_avg" in weights
+        weights.setdefault("mapping.w_avg", torch.zeros(config["w_dim"]))
+        return _Found(
+            kind="rosinality", config=config, weights=weights, knows_average=knows_average
+        )
     if head[:1] != b"\x80":
         raise PickleError("it is neither a pickle nor a file of torch or safetensors")
     official = read_official(data, which=which)
@@ -205,63 +224,6 @@ def _found(path: Path, data: mmap.mmap, which: str) -> _Found:
         sources=tuple(sorted(official.sources)),
         trained_on=official.trained_on,
     )
-
-
-def _assembled(config: dict[str, Any], weights: dict[str, Tensor]) -> StyleGAN2:
-    """Build a network and fill it, naming every tensor that does not fit.
-
-    Raises:
-        PickleError: Tensors are missing, not known, misshapen or not finite.
-    """
-    with torch.device("meta"):
-        network = StyleGAN2(**config)
-    wanted = network.state_dict()
-    missing = sorted(wanted.keys() - weights.keys())
-    unknown = sorted(weights.keys() - wanted.keys())
-    if missing or unknown:
-        told = [f"it lacks {_some(missing)}"] if missing else []
-        told += [f"it has {_some(unknown)}, which the network has not"] if unknown else []
-        raise PickleError(" and ".join(told))
-    for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
-            raise PickleError(
-                f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
-            )
-        if not tensor.is_floating_point() or not tensor.isfinite().all():
-            raise PickleError(f"{name} holds numbers that are not finite")
-    network = network.to_empty(device="cpu")
-    network.load_state_dict(weights)
-    return network.eval().requires_grad_(False)
-
-
-def deviation_of_styles(network: StyleGAN2, *, n: int = 10_000, seed: int = 0) -> Tensor:
-    """Measure the standard deviation of each coordinate of w.
-
-    Args:
-        network: Whose styles; labels, where it has any, are drawn evenly.
-        n: How many latents are mapped.
-        seed: Draws them.
-
-    Returns:
-        Shape ``[w_dim]``, never quite zero.
-    """
-    mapping, generator = network.mapping, torch.Generator().manual_seed(seed)
-    z = torch.randn(n, mapping.z_dim, generator=generator)
-    labels = None
-    if mapping.c_dim:
-        drawn = torch.randint(mapping.c_dim, (n,), generator=generator)
-        labels = torch.nn.functional.one_hot(drawn, mapping.c_dim)
-    with torch.no_grad():
-        w = mapping(z, labels)[:, 0].double()
-    # The average of training and not that of the sample: latents are measured from there.
-    squared: Tensor = (w - mapping.w_avg).square().mean(dim=0)
-    return squared.sqrt().clamp(min=1e-6).float()
-
-
-def _some(names: list[str]) -> str:
-    """List names, but not hundreds."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def save_stylegan2(checkpoint: Checkpoint, path: Path) -> None:
@@ -296,13 +258,7 @@ def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
-            config = header["config"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PickleError(f"it is not a whole file of qdgs convert ({error})") from error
-    if not isinstance(config, dict) or config.keys() != _CONFIG_KEYS:
-        raise PickleError("it does not say how large the network is")
-    channels = config["synthesis_kwargs"].get("channels")
-    if channels is not None:
-        config["synthesis_kwargs"]["channels"] = tuple(channels)
     return header, weights

@@ -44,6 +44,9 @@ class FaceAligner(nn.Module):
     Args:
         size: Side of the crops.
 
+    Raises:
+        StyleGAN2Error: The size is not positive.
+
     Example:
         >>> aligner = FaceAligner.of(generator)  # a StyleGAN2Generator of FFHQ
         >>> aligner(generator(latents)).shape
@@ -54,8 +57,13 @@ class FaceAligner(nn.Module):
 
     def __init__(self, *, size: int = 112) -> None:
         super().__init__()
+        if size < 1:
+            raise StyleGAN2Error(f"size is {size}; give a positive number of pixels.")
         self.size = size
-        self.register_buffer("theta", warp()[None], persistent=False)
+        theta = warp()[None]
+        # How much of the image's side a crop covers; asking the device would wait for it.
+        self._covered = float(theta[0, 0, 0])
+        self.register_buffer("theta", theta, persistent=False)
 
     @classmethod
     def of(
@@ -82,8 +90,7 @@ class FaceAligner(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Crop images ``[n, c, S, S]`` to ``[n, c, size, size]``; values keep their range."""
-        covered = images.shape[-1] * float(self.theta[0, 0, 0])
-        samples = max(1, math.ceil(covered / self.size))
+        samples = max(1, math.ceil(images.shape[-1] * self._covered / self.size))
         side = self.size * samples
         theta = self.theta.to(images.dtype).expand(len(images), -1, -1)
         grid = F.affine_grid(theta, [len(images), 1, side, side], align_corners=False)

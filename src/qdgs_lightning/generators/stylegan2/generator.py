@@ -1,7 +1,7 @@
 """StyleGAN2 as a generator that can be searched."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,8 @@ class StyleGAN2Generator(Generator):
 
     Raises:
         StyleGAN2Error: From the constructor: truncation, size or a name is out of its range. From
-            `prepare`: the network has labels and none was given, or the other way round.
+            `prepare`: the network has labels and none was given, or the other way round, or its
+            images are not RGB.
         CheckpointError: From `prepare`: the file is missing, corrupt, unsafe or of another kind.
 
     Example:
@@ -65,6 +66,12 @@ class StyleGAN2Generator(Generator):
         which: Literal["G_ema", "G"] = "G_ema",
     ) -> None:
         super().__init__()
+        for name, value, known in (
+            ("latent_space", latent_space, get_args(LatentSpace)),
+            ("precision", precision, get_args(Precision)),
+        ):
+            if value not in known:
+                raise StyleGAN2Error(f"{name} is {value!r}; give one of {', '.join(known)}.")
         if not 0 <= truncation_psi <= 2:
             raise StyleGAN2Error(
                 f"truncation_psi is {truncation_psi}; give a number from 0 (the average) to 2."
@@ -98,9 +105,15 @@ class StyleGAN2Generator(Generator):
             ):
                 wanted = f"a class from 0 to {c_dim - 1}" if c_dim else "none: it has no classes"
                 raise StyleGAN2Error(f"label is {self.label}; for {self.checkpoint} give {wanted}.")
+            if (channels := checkpoint.config["img_channels"]) != 3:
+                raise StyleGAN2Error(
+                    f"{self.checkpoint} draws images of {channels} channels; bring a network of "
+                    "RGB images."
+                )
             self._network = network = checkpoint.network
             self.trained_on = checkpoint.trained_on
-            self.register_buffer("w_std", checkpoint.w_std)
+            # Of pickles it is measured anew, to the last bit or so: it names no other generator.
+            self.register_buffer("w_std", checkpoint.w_std, persistent=False)
             styles, size = network.synthesis.num_ws, network.synthesis.img_resolution
             width = network.synthesis.w_dim
             self.latent_shape = (styles, width) if self.latent_space == "w+" else (width,)
@@ -146,8 +159,8 @@ class StyleGAN2Generator(Generator):
         network = self.network
         ws = network.mapping.w_avg + self.w_std * self.layered(latents)
         images: Tensor = network.synthesis(ws, dtype=_DTYPES[self.precision])
-        images = images / 2 + 0.5
+        images = (images / 2 + 0.5).clamp(0, 1)
         if self.image_size != images.shape[-1]:
             size = (self.image_size, self.image_size)
             images = F.interpolate(images, size, mode="bilinear", antialias=True)
-        return images.clamp(0, 1)
+        return images

@@ -16,6 +16,9 @@ from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.layers import ModulatedConv, ToRGB
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2Error
 
+# Which of the styles: coarse, middle and fine layers.
+_KINDS = (slice(0, 3), slice(3, 7), slice(7, None))
+
 
 class IdentityEdits(ABC):
     """Changes that are added to the latents of a `StyleGAN2Generator`, one per image of a face.
@@ -102,17 +105,18 @@ class FileEdits(IdentityEdits):
 
 
 class PrincipalEdits(IdentityEdits):
-    """Changes along what varies most in the network's own coarse and fine layers.
+    """Changes along what varies most in the network's own layers.
 
-    Coarse layers, of 4 and 8 pixels, draw pose and outline, and fine ones, from 64 pixels, light
-    and colours (Karras et al. 2019, section 3.1). Each change is a principal component of the
-    styles of these layers over samples of the prior, as GANSpace (Härkönen et al. 2020) has them of
-    activations, and only these layers are changed. Whether a face is still the same to a recogniser
-    depends on the network and the strength, and has to be measured.
+    Coarse layers, of 4 and 8 pixels, draw pose and outline, middle ones, to 32 pixels, features and
+    expression, and fine ones light and colours (Karras et al. 2019, section 3.1). Each change is a
+    principal component of the styles of these layers over samples of the prior, as GANSpace
+    (Härkönen et al. 2020) has them of activations, and only these layers are changed. Whether a
+    face is still the same to a recogniser depends on the network and the strength, and has to be
+    measured.
 
     Args:
-        number: How many changes; the first is none at all, then pairs of either sign alternate
-            between coarse and fine layers, larger components first.
+        number: How many changes; the first is none at all, then pairs of either sign follow, of
+            coarse, middle and fine layers in turns, larger components first.
         strength: Length, in standard deviations of a component.
         seed: Draws the samples.
 
@@ -132,42 +136,44 @@ class PrincipalEdits(IdentityEdits):
 
     def rows(self, generator: StyleGAN2Generator) -> Tensor:
         """Find the changes; see `IdentityEdits.rows`."""
-        width = generator.network.synthesis.w_dim
-        if self.number > 1 + 4 * width:
+        synthesis = generator.network.synthesis
+        kinds = [layers for layers in _KINDS if layers.start < synthesis.num_ws]
+        most = 1 + 2 * len(kinds) * synthesis.w_dim
+        if self.number > most:
             raise StyleGAN2Error(
-                f"number is {self.number}; this network has {1 + 4 * width} changes at most."
+                f"number is {self.number}; this network has {most} changes at most."
             )
         samples = generator.sample_latents(10_000, torch.Generator().manual_seed(self.seed))
-        covariance = torch.cov(samples.reshape(len(samples), -1, width)[:, 0].double().T)
-        rows = torch.zeros(self.number, generator.network.synthesis.num_ws, width)
-        for offset, (layers, affine) in enumerate(_coarse_and_fine(generator)):
-            components = self.strength * _components(covariance, affine).float()
+        covariance = torch.cov(generator.layered(samples)[:, 0].double().T)
+        rows = torch.zeros(self.number, synthesis.num_ws, synthesis.w_dim)
+        for offset, layers in enumerate(kinds):
+            components = self.strength * _components(covariance, _affine(generator, layers)).float()
             for sign in (1, -1):
-                chosen = range(1 + 2 * offset + (sign < 0), self.number, 4)
+                first = 1 + 2 * offset + (sign < 0)
+                chosen = range(first, self.number, 2 * len(kinds))
                 for row, component in zip(chosen, components, strict=False):
                     rows[row, layers] = sign * component
         return rows
 
 
-def _coarse_and_fine(generator: StyleGAN2Generator) -> list[tuple[slice, Tensor]]:
-    """Return the layers of either kind, and how their styles follow from latents."""
+def _affine(generator: StyleGAN2Generator, layers: slice) -> Tensor:
+    """Return how the styles of layers follow from normalised w, ``[m, w_dim]``.
+
+    An image layer shares its w with the first layer of the next resolution.
+    """
     synthesis = generator.network.synthesis
-    # Networks below 64 pixels have no fine layers in that sense; their last ones come closest.
-    first_fine = synthesis.resolutions.index(min(64, synthesis.img_resolution))
-    kinds = [
-        (slice(0, 3), synthesis.resolutions[:2]),
-        (slice(2 * first_fine - 1, None), synthesis.resolutions[first_fine:]),
+    wanted = range(synthesis.num_ws)[layers]
+    weights = [
+        layer.affine.weight / math.sqrt(layer.affine.weight.shape[1])
+        for index, resolution in enumerate(synthesis.resolutions)
+        for number, name in enumerate(("conv0", "conv1", "torgb"), start=2 * index - 1)
+        if number in wanted
+        and isinstance(
+            layer := getattr(synthesis.get_submodule(f"b{resolution}"), name, None),
+            ModulatedConv | ToRGB,
+        )
     ]
-    found = []
-    for layers, resolutions in kinds:
-        affine = [
-            layer.affine.weight / math.sqrt(layer.affine.weight.shape[1])
-            for resolution in resolutions
-            for layer in synthesis.get_submodule(f"b{resolution}").modules()
-            if isinstance(layer, ModulatedConv | ToRGB)
-        ]
-        found.append((layers, torch.cat(affine).cpu().double() * generator.w_std.cpu().double()))
-    return found
+    return torch.cat(weights).cpu().double() * generator.w_std.cpu().double()
 
 
 def _components(covariance: Tensor, linear: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ import struct
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import PurePath
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2.pickles import (
+    Budget,
     Call,
     Name,
     PickleError,
@@ -38,6 +39,8 @@ _CLASSES = frozenset(
     }
 )
 _MAX_NESTING = 8
+_MAX_NAME = 200
+_MAX_WEIGHTS = 2000
 _FORMATS = {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "b1": "?"}
 
 
@@ -110,19 +113,21 @@ class Network:
 
     def _collect(self, prefix: str, module: Module, depth: int) -> None:
         """Walk down from a module."""
-        if depth > _MAX_NESTING or len(self.modules) > 1000:
+        if depth > _MAX_NESTING or len(self.modules) > 1000 or len(prefix) > _MAX_NAME:
             raise PickleError("its modules are nested deeper than any network's")
         if module.class_name not in _CLASSES:
             raise PickleError(f"its generator holds a {module.class_name}, which StyleGAN2 has not")
         self.modules[prefix.rstrip(".")] = module
         self.sources.add(module.source_hash)
         for name, tensor in module.tensors().items():
+            if len(self.weights) >= _MAX_WEIGHTS or len(name) > _MAX_NAME:
+                raise PickleError("it has more weights than any network, or longer names")
             self.weights[prefix + name] = tensor
         for name, child in module.modules.items():
             self._collect(f"{prefix}{name}.", child, depth + 1)
 
 
-def read_official(file: IO[bytes] | mmap, *, which: str = "G_ema") -> Network:
+def read_official(file: mmap, *, which: str = "G_ema") -> Network:
     """Read one generator of an official pickle.
 
     Args:
@@ -132,7 +137,7 @@ def read_official(file: IO[bytes] | mmap, *, which: str = "G_ema") -> Network:
     Raises:
         PickleError: The file is damaged, of another kind, or asks for more than data.
     """
-    tree = load(file, calls=_CALLS)
+    tree = load(file, budget=Budget(len(file)), calls=_CALLS)
     if not isinstance(tree, dict) or not isinstance(tree.get(which), Module):
         raise PickleError(f"it holds no network {which}")
     root: Module = tree[which]
@@ -238,17 +243,11 @@ def configuration(network: Network) -> dict[str, Any]:
         hidden = int(weights["mapping.fc0.weight"].shape[0])
     except (KeyError, IndexError) as error:
         raise PickleError(f"its generator has no {error}") from error
-    for module in (*convolutions, *dense):
-        if module.state.get("activation") != "lrelu":
-            raise PickleError("its layers have another activation than StyleGAN2's")
-    clamps = {module.state.get("conv_clamp") for module in convolutions}
-    architectures = {block.state.get("architecture") for block in blocks}
-    gains = {module.state.get("bias_gain") for module in dense}
-    if not len(clamps) == len(architectures) == len(gains) == 1:
-        raise PickleError("its layers differ in clamp, architecture or learning rate")
-    (clamp,), (architecture,), (gain,) = clamps, architectures, gains
-    if not isinstance(gain, float | int) or not isinstance(clamp, float | int | None):
-        raise PickleError("it is damaged: a clamp or a learning rate that is no number")
+    if _common("activation", [*convolutions, *dense], str) != "lrelu":
+        raise PickleError("its layers have another activation than StyleGAN2's")
+    clamp = _common("conv_clamp", convolutions, float, int, type(None))
+    architecture = _common("architecture", blocks, str)
+    gain = _common("bias_gain", dense, float, int)
     c_dim = root.get("c_dim", int)
     mapping: dict[str, Any] = {"num_layers": len(dense), "lr_multiplier": float(gain)}
     if len(dense) > 1:
@@ -268,14 +267,27 @@ def configuration(network: Network) -> dict[str, Any]:
     }
 
 
+def _common(name: str, modules: list[Module], *kinds: type) -> Any:  # noqa: ANN401 (of the kinds)
+    """Return the attribute that all modules have alike.
+
+    Raises:
+        PickleError: They differ, or it is of another kind.
+    """
+    values = [module.state.get(name) for module in modules]
+    # By type first: comparing or hashing what is nested may never end.
+    if not values or not all(type(value) in kinds and value == values[0] for value in values):
+        raise PickleError(f"its layers have no {name} in common that is known")
+    return values[0]
+
+
 def without_noise_filled(network: Network) -> dict[str, Tensor]:
     """Return the weights; layers that were made without noise get noise of no strength."""
     weights = dict(network.weights)
-    for name, module in network.modules.items():
-        if module.class_name == "SynthesisLayer" and module.state.get("use_noise") is False:
-            size = module.get("resolution", int)
-            if not 4 <= size <= 4096:
-                raise PickleError(f"it is damaged: a layer of {size} pixels")
-            weights[f"{name}.noise_strength"] = torch.zeros([])
-            weights[f"{name}.noise_const"] = torch.zeros(size, size)
+    resolution = network.root.get("img_resolution", int)
+    for size in (2**power for power in range(2, resolution.bit_length())):
+        for name in (f"synthesis.b{size}.conv0", f"synthesis.b{size}.conv1"):
+            module = network.modules.get(name)
+            if module is not None and module.state.get("use_noise") is False:
+                weights[f"{name}.noise_strength"] = torch.zeros([])
+                weights[f"{name}.noise_const"] = torch.zeros(size, size)
     return weights

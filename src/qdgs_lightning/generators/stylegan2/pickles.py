@@ -3,7 +3,8 @@
 `pickle.Unpickler` imports and calls whatever a file names, and its subclasses must forbid this one
 attack at a time. Here nothing is imported at all: a global is a pair of strings, and a call of it
 looks that pair up in a table of functions of this package. Numbers that a file makes up allocate
-nothing: what is read is never longer than the file.
+nothing, since what is read is never longer than the file; and what it does over and over again
+comes out of a budget, since a pickle can call a function on the same megabyte a thousand times.
 """
 
 import pickletools
@@ -18,6 +19,7 @@ Name = tuple[str, str]
 # Official files have some ten thousand.
 _MAX_OPCODES = 200_000
 _MAX_DEPTH = 10_000  # of the stack; official files need some hundred
+_MAX_KEY = 2**31  # larger ones can be chosen to collide in a dict, all of them
 
 
 class PickleError(ValueError):
@@ -32,6 +34,27 @@ class Global:
     name: str
 
 
+class Budget:
+    """What reading one file may cost, in bytes handled; pickles within it draw on the same budget.
+
+    Args:
+        size: Bytes of the file. Official ones handle each byte three times at most.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._left = 2**26 + 4 * size
+
+    def spend(self, cost: int) -> None:
+        """Take from the budget.
+
+        Raises:
+            PickleError: It is used up.
+        """
+        self._left -= cost
+        if self._left < 0:
+            raise PickleError("it takes more work than any checkpoint")
+
+
 class _Mark:
     """Stands in the stack where a group begins."""
 
@@ -39,6 +62,7 @@ class _Mark:
 def load(
     file: IO[bytes] | mmap,
     *,
+    budget: Budget,
     calls: Mapping[Name, Call],
     names: frozenset[Name] = frozenset(),
     persistent: Call | None = None,
@@ -48,6 +72,7 @@ def load(
     Args:
         file: Where from, in memory or mapped into it: such a file never reads beyond its end,
             whatever length a pickle claims.
+        budget: What the file may cost.
         calls: What stands in for each (module, name) that may be called; instances of classes are
             made by them as well. A result with a method ``build`` takes the state that a pickle
             has for it.
@@ -60,7 +85,7 @@ def load(
     Raises:
         PickleError: The pickle is damaged, or names anything else.
     """
-    machine = _Machine(calls, names, persistent)
+    machine = _Machine(budget, calls, names, persistent)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], file))):
             if count > _MAX_OPCODES or len(machine.stack) > _MAX_DEPTH:
@@ -70,6 +95,8 @@ def load(
             machine.step(opcode.name, argument)
     except PickleError:
         raise
+    except MemoryError as error:
+        raise PickleError("it wants more memory than there is") from error
     # What pickletools and the functions of `calls` raise when they are given nonsense.
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise PickleError(f"it is damaged: {error}") from error
@@ -80,10 +107,15 @@ class _Machine:
     """The stack and the memo of a pickle that is being read."""
 
     def __init__(
-        self, calls: Mapping[Name, Call], names: frozenset[Name], persistent: Call | None
+        self,
+        budget: Budget,
+        calls: Mapping[Name, Call],
+        names: frozenset[Name],
+        persistent: Call | None,
     ) -> None:
         self.stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._budget = budget
         self._calls = calls
         self._names = names
         self._persistent = persistent
@@ -187,12 +219,20 @@ class _Machine:
         call = self._calls.get((function.module, function.name))
         if call is None:
             raise PickleError(f"it calls {function.module}.{function.name}")
+        self._budget.spend(sum(map(_extent, arguments)))
         return call(*arguments)
+
+
+def _extent(value: object) -> int:
+    """Return how long a value is, the texts of a dict included."""
+    if isinstance(value, dict):
+        return len(value) + sum(len(text) for text in value.values() if isinstance(text, str))
+    return len(value) if isinstance(value, str | bytes | list | tuple | set) else 1
 
 
 def _key(key: object) -> str | int:
     """Return a key of a dict or set; hashing anything nested could overflow the stack."""
-    if not isinstance(key, str | int):
+    if not isinstance(key, str) and not (isinstance(key, int) and 0 <= key < _MAX_KEY):
         raise PickleError("it is damaged: a key that is no text")
     return key
 

@@ -29,7 +29,8 @@ def read_rosinality(file: TorchFile) -> tuple[dict[str, Any], dict[str, Tensor]]
         file: The checkpoint, with ``g_ema`` and, where it was converted, ``latent_avg``.
 
     Returns:
-        The arguments of `StyleGAN2`, and weights under official names.
+        The arguments of `StyleGAN2`, and weights under official names, ``mapping.w_avg`` among
+        them only where the file has it.
 
     Raises:
         PickleError: It is another kind of file, or damaged.
@@ -47,9 +48,8 @@ def read_rosinality(file: TorchFile) -> tuple[dict[str, Any], dict[str, Tensor]]
         raise PickleError(f"its generator has no {error}") from error
     if not 2 <= blocks <= _MAX_BLOCKS:
         raise PickleError(f"its generator has {blocks} resolutions")
-    if "latent_avg" not in file.tree:
-        raise PickleError("it has no latent_avg; add the mean style to the checkpoint")
-    weights["mapping.w_avg"] = file.tensor(file.tree["latent_avg"]).flatten()
+    if "latent_avg" in file.tree:
+        weights["mapping.w_avg"] = file.tensor(file.tree["latent_avg"]).flatten()
     for size in (4 * 2**k for k in range(blocks)):
         block = f"synthesis.b{size}"
         for owner in (block, f"{block}.conv1", *([f"{block}.conv0"] if size > 4 else [])):

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import dataclass
 from io import BytesIO
 from mmap import mmap
 from typing import IO
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2.pickles import (
+    Budget,
     Call,
     Global,
     Name,
@@ -28,27 +30,39 @@ DTYPES = {
 }
 STORAGE_NAMES: frozenset[Name] = frozenset(("torch", name) for name in DTYPES)
 
+_MAX_DIMENSIONS = 5
+_MAX_NUMBERS = 2**40
 _MAGIC = 0x1950A86A20F9469CFC6C
 _FORMAT = 1001
 # The pickle of that number, behind its protocol.
 LEGACY_BEGINNING = b"\x8a\n" + _MAGIC.to_bytes(10, "little")
 
 
-def check_legacy_header(file: IO[bytes] | mmap) -> None:
+def check_legacy_header(file: IO[bytes] | mmap, budget: Budget) -> None:
     """Read what a file of `torch.save` began with before PyTorch 1.6.
 
     Raises:
         PickleError: It is another file, or one of a big-endian machine.
     """
-    if load(file, calls={}) != _MAGIC or load(file, calls={}) != _FORMAT:
+    if (
+        load(file, budget=budget, calls={}) != _MAGIC
+        or load(file, budget=budget, calls={}) != _FORMAT
+    ):
         raise PickleError("it is of an unknown format of torch.save")
-    system = load(file, calls={})
+    system = load(file, budget=budget, calls={})
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleError("it was written by a big-endian machine")
 
 
-def numbers(data: bytes, dtype: torch.dtype) -> Tensor:
-    """Turn little-endian bytes into a flat tensor.
+@dataclass(frozen=True)
+class Storage:
+    """The numbers that tensors are views of."""
+
+    values: Tensor
+
+
+def numbers(data: bytes, dtype: torch.dtype) -> Storage:
+    """Read little-endian bytes.
 
     Raises:
         PickleError: The bytes are no whole numbers.
@@ -56,10 +70,11 @@ def numbers(data: bytes, dtype: torch.dtype) -> Tensor:
     if len(data) % dtype.itemsize:
         raise PickleError("it is damaged: a part of a number")
     # A copy, since a tensor may be written to and bytes may not.
-    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    empty = torch.empty(0, dtype=dtype)
+    return Storage(torch.frombuffer(bytearray(data), dtype=dtype) if data else empty)
 
 
-def storage_of_bytes(data: object) -> Tensor:
+def storage_of_bytes(data: object) -> Storage:
     """Read a storage as `pickle.dump` of a tensor embeds it: a whole legacy file of `torch.save`.
 
     Raises:
@@ -67,17 +82,17 @@ def storage_of_bytes(data: object) -> Tensor:
     """
     if not isinstance(data, bytes):
         raise PickleError("it is damaged: a storage that is no bytes")
-    file = BytesIO(data)
-    check_legacy_header(file)
-    identity = load(file, calls={}, names=STORAGE_NAMES, persistent=Identity)
-    keys = load(file, calls={})
+    file, budget = BytesIO(data), Budget(len(data))
+    check_legacy_header(file, budget)
+    identity = load(file, budget=budget, calls={}, names=STORAGE_NAMES, persistent=Identity)
+    keys = load(file, budget=budget, calls={})
     if not isinstance(identity, Identity) or keys != [identity.key]:
         raise PickleError("it is damaged: a storage without a name")
     (size,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
-    values = numbers(file.read(), identity.dtype)
-    if size != identity.size or len(values) != size:
+    storage = numbers(file.read(), identity.dtype)
+    if size != identity.size or len(storage.values) != size:
         raise PickleError("it is damaged: a storage of another size than it says")
-    return values
+    return storage
 
 
 class Identity:
@@ -108,17 +123,18 @@ def view(
     Raises:
         PickleError: It does not, or it repeats numbers.
     """
-    if not isinstance(storage, Tensor) or not isinstance(size, tuple):
+    if not isinstance(storage, Storage) or not isinstance(size, tuple):
         raise PickleError("it is damaged: a tensor without numbers")
-    if not isinstance(stride, tuple) or len(stride) != len(size):
+    if not isinstance(stride, tuple) or len(stride) != len(size) or len(size) > _MAX_DIMENSIONS:
         raise PickleError("it is damaged: a tensor without a shape")
-    if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+    if not all(type(n) is int and 0 <= n < _MAX_NUMBERS for n in (offset, *size, *stride)):
         raise PickleError("it is damaged: a tensor of an impossible shape")
     assert isinstance(offset, int)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) > len(storage) or (math.prod(size) > 0 and last >= len(storage)):
+    count, available = math.prod(size), len(storage.values)
+    if count > available or (count > 0 and last >= available):
         raise PickleError("it holds a tensor that reaches beyond its numbers")
-    return storage.as_strided(size, stride, offset)
+    return storage.values.as_strided(size, stride, offset)
 
 
 TENSOR_CALLS: dict[Name, Call] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qdgs_lightning.generators.stylegan2.pickles import Call, Name, PickleError, load
+from qdgs_lightning.generators.stylegan2.pickles import Budget, Call, Name, PickleError, load
 from qdgs_lightning.generators.stylegan2.storages import (
     LEGACY_BEGINNING,
     STORAGE_NAMES,
@@ -45,7 +45,7 @@ _CALLS: dict[Name, Call] = {
 
 
 class TorchFile:
-    """A file of `torch.save`.
+    """A file of `torch.save`; close it by ``with``.
 
     Attributes:
         tree: What was saved, in dicts and lists; tensors through `tensors`.
@@ -59,10 +59,18 @@ class TorchFile:
     """
 
     def __init__(self, path: Path, data: mmap) -> None:
-        self._path = path
-        self._numbers: dict[str, bytes] | None = None
+        self._budget = Budget(len(data))
+        self._numbers: dict[str, bytes] = {}
+        self._zip: zipfile.ZipFile | None = None
         self._prefix = ""
-        self.tree = self._read_zip() if data[:2] == b"PK" else self._read_legacy(data)
+        self.tree = self._read_zip(path) if data[:2] == b"PK" else self._read_legacy(data)
+
+    def __enter__(self) -> "TorchFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._zip is not None:
+            self._zip.close()
 
     @staticmethod
     def accepts(head: bytes) -> bool:
@@ -84,57 +92,65 @@ class TorchFile:
         if not isinstance(value, _View) or not isinstance(value.arguments[0], Identity):
             raise PickleError("it is damaged: a tensor expected")
         identity = value.arguments[0]
-        storage = numbers(self._bytes(identity.key), identity.dtype)
-        if len(storage) != identity.size:
+        data = self._bytes(identity.key)
+        # Tensors may share numbers, and each is a copy in the end.
+        self._budget.spend(len(data))
+        storage = numbers(data, identity.dtype)
+        if len(storage.values) != identity.size:
             raise PickleError("it is damaged: a storage of another size than it says")
         # A copy: the view may be a small part of what was read.
         return view(storage, *value.arguments[1:]).clone()
 
-    def _read_zip(self) -> Any:  # noqa: ANN401
+    def _read_zip(self, path: Path) -> Any:  # noqa: ANN401
         """Read the tree of the format that PyTorch has written since 1.6."""
         try:
-            with zipfile.ZipFile(self._path) as file:
-                names = [name for name in file.namelist() if name.endswith("/data.pkl")]
+            self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise PickleError(f"it is damaged: {error}") from error
+        names = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
             raise PickleError("it is a zip file, but none of torch.save")
         self._prefix = names[0].removesuffix("data.pkl")
         pickled = BytesIO(self._entry(names[0]))
-        return load(pickled, calls=_CALLS, names=STORAGE_NAMES, persistent=Identity)
+        return load(
+            pickled, budget=self._budget, calls=_CALLS, names=STORAGE_NAMES, persistent=Identity
+        )
 
     def _entry(self, name: str) -> bytes:
         """Read an entry of the zip file, which torch.save never compresses."""
+        assert self._zip is not None
         try:
-            with zipfile.ZipFile(self._path) as file:
-                if file.getinfo(name).compress_type != zipfile.ZIP_STORED:
-                    raise PickleError("it is compressed, as no file of torch.save is")
-                return file.read(name)
+            if self._zip.getinfo(name).compress_type != zipfile.ZIP_STORED:
+                raise PickleError("it is compressed, as no file of torch.save is")
+            return self._zip.read(name)
         except (KeyError, zipfile.BadZipFile, OSError, RuntimeError, EOFError) as error:
             raise PickleError(f"it is damaged: {error}") from error
 
     def _read_legacy(self, data: mmap) -> Any:  # noqa: ANN401
         """Read the tree of the format before, and the numbers behind it."""
-        check_legacy_header(data)
+        budget = self._budget
+        check_legacy_header(data, budget)
         sizes: dict[str, int] = {}
-        self._numbers = {}
 
         def noted(identity: object) -> Identity:
             found = Identity(identity)
             sizes[found.key] = found.size * found.dtype.itemsize
             return found
 
-        tree = load(data, calls=_CALLS, names=STORAGE_NAMES, persistent=noted)
-        for key in load(data, calls={}):
+        tree = load(data, budget=budget, calls=_CALLS, names=STORAGE_NAMES, persistent=noted)
+        keys = load(data, budget=budget, calls={})
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise PickleError("it is damaged: numbers without names")
+        for key in keys:
             (count,) = struct.unpack("<q", data.read(8).ljust(8, b"\0"))
-            if count < 0 or key not in sizes:
+            if count < 0 or key not in sizes or key in self._numbers:
                 raise PickleError("it is damaged: numbers without a tensor")
             self._numbers[key] = data.read(sizes[key])
         return tree
 
     def _bytes(self, key: str) -> bytes:
         """Return the numbers of a storage."""
-        if self._numbers is None:
+        if self._zip is not None:
             return self._entry(f"{self._prefix}data/{key}")
         if key not in self._numbers:
             raise PickleError("it is damaged: a tensor without numbers")
