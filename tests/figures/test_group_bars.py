@@ -1,7 +1,7 @@
 """Bars have the heights, the names and the intervals that were given."""
 
 import pytest
-from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.container import BarContainer
 from matplotlib.patches import Rectangle
 
 from qdgs_lightning.errors import QDGSError
@@ -28,13 +28,6 @@ def test_each_arm_has_a_bar_per_group_side_by_side() -> None:
     edges = [bar.get_x() for bars in (none, qd) for bar in bars if isinstance(bar, Rectangle)]
     assert edges == pytest.approx([-0.408, 0.592, 0.017, 1.017], abs=0.002)
     assert none[0].get_facecolor() != qd[0].get_facecolor()
-
-
-def test_intervals_are_drawn_around_the_bars() -> None:
-    half_widths = {arm: dict.fromkeys(groups, 0.04) for arm, groups in ACCURACIES.items()}
-    figure = group_bars(ACCURACIES, half_widths=half_widths)
-    errors = next(c for c in figure.axes[0].containers if isinstance(c, ErrorbarContainer))
-    assert errors.lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([0.94, 1.02])
 
 
 @pytest.mark.parametrize("accuracies", [{}, {"none": {}}, {"none": {"a": 1.0}, "qd": {"b": 1.0}}])

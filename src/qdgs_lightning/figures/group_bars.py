@@ -11,7 +11,6 @@ from qdgs_lightning.errors import QDGSError
 def group_bars(
     accuracies: Mapping[str, Mapping[str, float]],
     *,
-    half_widths: Mapping[str, Mapping[str, float]] | None = None,
     chance: float | None = None,
 ) -> Figure:
     """Draw one bar per group and arm, the arms of a group side by side.
@@ -19,7 +18,6 @@ def group_bars(
     Args:
         accuracies: For each arm, such as ``none`` and ``qd``, the accuracy in [0, 1] of each
             group; every arm has the same groups.
-        half_widths: Half the width of each accuracy's interval, arranged likewise.
         chance: The accuracy of guessing, drawn as a dotted line.
 
     Returns:
@@ -47,8 +45,6 @@ def group_bars(
             width * 0.92,
             label=arm,
             color=colours[index % len(colours)],
-            yerr=[half_widths[arm][group] for group in groups] if half_widths else None,
-            error_kw={"elinewidth": 1, "capsize": 2},
         )
         axes.bar_label(bars, [f"{100 * height:.0f}" for height in heights], fontsize=8, padding=1)
     if chance is not None:
