@@ -145,7 +145,9 @@ def main(
         for job in (forward, backward):
             rivals = {**sides, "convolutions alone": alone} if job is forward else sides
             seconds = least_seconds(rivals, job, ws, repeats)
-            told = ", ".join(f"{name} {value:.3f}" for name, value in seconds.items())
+            told = ", ".join(
+                f"{name} {value:.3f} ({1 / value:.2f} images/s)" for name, value in seconds.items()
+            )
             ratios = ", ".join(
                 f"ours / {name} {seconds['ours'] / value:.2f}"
                 for name, value in seconds.items()
