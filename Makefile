@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed-$(basename $(CONSTRAINTS))
 newest = $$(ls -td runs/$(1)/version_*/ | head -n 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test weights
+.PHONY: help setup demo check test weights
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,12 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 demo: setup ## Train and test on the shapes without, with random and with quality-diversity samples
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/qdgs shapes-demo --overlay configs/shapes_rare.yaml
 
-test: setup ## Check style and types, and run the tests
+check: setup ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+test: check ## Check style and types, and run the tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest
 
 weights: setup ## Remake the shipped weights (about an hour) and run their acceptance tests
