@@ -105,5 +105,5 @@ def test_files_without_elites_or_metadata_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="lacks 'seed'"):
         Archive.load(path)
     write_tree(path, {"elites": {}})
-    with pytest.raises(ArchiveError, match="not a whole archive file"):
+    with pytest.raises(ArchiveError, match="lacks 'metadata'"):
         Archive.load(path)

@@ -151,7 +151,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 def test_reading_a_large_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, official_file(Parity("sg2_res32_orig")))
     load_stylegan2(path)
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.strip() == ""
     os.truncate(path, 101 * 10**6)  # a hole of the file system behind the pickle
     load_stylegan2(path)
     shown = capsys.readouterr().err
