@@ -4,7 +4,6 @@ Tensors lie in the file under their path in the tree; the tree itself, with a re
 of each tensor, is JSON in the file's metadata. Nothing is pickled.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -115,27 +115,25 @@ def reserved(path: Path) -> Iterator[None]:
         ArchiveError: It cannot be written, which is better known before the work than after it, or
             another process is writing it.
     """
-    lock = path.with_name(f".lock_{path.name}")
+    lock = FileLock(path.with_name(f".lock_{path.name}"), blocking=False)
     try:
         if path.is_dir():
             raise IsADirectoryError("it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
+        lock.acquire()
+    except Timeout as error:
+        raise ArchiveError(
+            f"Another process is writing {path}; let it end, or give another output."
+        ) from error
     except OSError as error:
         raise ArchiveError(
             f"The archive cannot be saved to {path} ({error}); choose a place that can be written."
         ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ArchiveError(
-                f"Another process is writing {path}; let it end, or give another output."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _replace_tensors(
