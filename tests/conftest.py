@@ -1,6 +1,7 @@
 """What every test gets: no W&B account, no network, and no run left open."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +17,15 @@ os.environ["HF_HUB_CACHE"] = os.devnull
 
 @pytest.fixture(autouse=True)
 def _wandb_without_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Hide the tester's W&B key, and end runs, or the next logger would write into this one's."""
+    """Hide the tester's W&B key, and end runs, or the next logger would write into this one's.
+
+    W&B's process ends as well: it takes relative paths from the folder that it was started in.
+    """
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE", "WANDB_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no.netrc"))
     monkeypatch.setenv("WANDB_SILENT", "true")
     yield
     finish_wandb()
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()
