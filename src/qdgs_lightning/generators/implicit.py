@@ -94,9 +94,11 @@ class ImplicitDecoder(nn.Module):
         mixing = mixing.view(-1, hidden, planes) * (2 / planes**0.5)
         mixed = F.relu(torch.baddbmm(bias.unsqueeze(2), mixing, plane))
         logit = torch.baddbmm(threshold.unsqueeze(2), 2 * readout.unsqueeze(1), mixed)
-        coverage = torch.sigmoid(logit).view(-1, 1, along_y.shape[2], along_x.shape[2])
-        colour = torch.sigmoid(self.colour(features))[:, :, None, None]
-        return 1 + coverage * (colour - 1)
+        # White and what the colour takes from it, as a product of matrices: its gradients are
+        # products as well, where those of a broadcast product are sums over all pixels.
+        paint = torch.sigmoid(self.colour(features)).unsqueeze(2) - 1
+        images = torch.baddbmm(torch.ones_like(paint), paint, torch.sigmoid(logit))
+        return images.view(-1, 3, along_y.shape[2], along_x.shape[2])
 
 
 class LatentFlow(nn.Module):
