@@ -145,7 +145,7 @@ class Contestant:
         self.seconds = 0.0
         self._scale = scale
         self._recorder = Recorder(guidance, scale)
-        self._search = QDSearch(generator, self._recorder, config)
+        self.search = QDSearch(generator, self._recorder, config)
 
     @property
     def evaluations(self) -> int:
@@ -157,7 +157,7 @@ class Contestant:
         end = self.seconds + seconds
         while self.seconds < end:
             begin = time.process_time()
-            self._search.run(self._search.minimum)
+            self.search.run(self.search.minimum)
             self.seconds += time.process_time() - begin
             curve = self.run.curve
             if not curve or self.seconds >= 1.03 * curve[-1][0]:

@@ -1,20 +1,17 @@
 """Searching while a model trains: fill the archive first, continue the search, renew the pool."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.figures import archive_heatmap, elite_grid
 from qdgs_lightning.loggers import log_figure, log_file, run_folder
-from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig, search_progress
 
 _TILES = 10
 
@@ -144,19 +141,7 @@ class QDRefresh(Callback):
         """Spend evaluations, showing progress; a trial run spends as few as it can."""
         budget = search.minimum if trainer.fast_dev_run else evaluations  # type: ignore[attr-defined]
         shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
-        with _progress(budget, shown=shown) as progress:
-            before, started = search.evaluations, time.monotonic()
-
-            def show(search: QDSearch) -> None:
-                stats, done = search.stats, search.evaluations - before
-                progress.update(
-                    progress.task_ids[0],
-                    completed=done,
-                    rate=f"{done / (time.monotonic() - started):.0f}/s",
-                    coverage=f"{stats.coverage:.1%}",
-                    best=f"{stats.obj_max:.2f}",
-                )
-
+        with search_progress(search, budget, shown=shown) as show:
             search.run(budget, on_iteration=show)
 
     def _hand_over(self, trainer: Trainer, archive: Archive, *, seconds: float, step: int) -> None:
@@ -203,21 +188,6 @@ def _datamodule(trainer: Trainer) -> SyntheticDataModule:
             "none: take the callback out, or use a SyntheticDataModule."
         )
     return datamodule
-
-
-@contextmanager
-def _progress(budget: int, *, shown: bool) -> Iterator[Progress]:
-    """Show one bar with evaluations, rate, coverage, best objective and time left."""
-    with Progress(
-        TextColumn("Searching"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} evaluations, {task.fields[rate]}"),
-        TextColumn("coverage {task.fields[coverage]}, best {task.fields[best]}"),
-        TimeRemainingColumn(),
-        disable=not shown,
-    ) as progress:
-        progress.add_task("", total=budget, rate="-", coverage="-", best="-")
-        yield progress
 
 
 def _log_figures(

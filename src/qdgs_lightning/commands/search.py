@@ -7,11 +7,10 @@ from pathlib import Path
 
 from lightning.fabric import Fabric
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.search import QDSearch, SearchConfig, SearchError
+from qdgs_lightning.search import QDSearch, SearchConfig, SearchError, search_progress
 from qdgs_lightning.search.files import ArchiveError, reserved
 
 
@@ -63,9 +62,15 @@ def search(
             quest.load(output)
         budget = evaluations - quest.evaluations
         if quest.evaluations == 0 or budget >= quest.minimum:
-            with _progress(quest, evaluations, shown=fabric.is_global_zero) as progress:
-                save = _saver(output, save_every_seconds) if fabric.is_global_zero else None
-                quest.run(budget, on_iteration=_each_iteration(quest, progress, save))
+            with search_progress(quest, budget, shown=fabric.is_global_zero) as show:
+                save = _saver(output, save_every_seconds)
+
+                def each_iteration(quest: QDSearch) -> None:
+                    show(quest)
+                    if fabric.is_global_zero:
+                        save(quest)
+
+                quest.run(budget, on_iteration=each_iteration)
             if fabric.is_global_zero:
                 quest.save(output)
     if fabric.is_global_zero:
@@ -124,35 +129,3 @@ def _saver(path: Path, every_seconds: float) -> Callable[[QDSearch], None]:
             saved = time.monotonic()
 
     return save
-
-
-def _progress(quest: QDSearch, evaluations: int, *, shown: bool) -> Progress:
-    """Make a bar with rate, coverage, QD-score, best objective and time left."""
-    progress = Progress(
-        BarColumn(bar_width=10),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}, {task.fields[figures]}"),
-        TimeRemainingColumn(),
-        disable=not shown,
-    )
-    progress.add_task("", total=evaluations, completed=quest.evaluations, figures="")
-    return progress
-
-
-def _each_iteration(
-    quest: QDSearch, progress: Progress, save: Callable[[QDSearch], None] | None
-) -> Callable[[QDSearch], None]:
-    """Return a function that shows how far a search is, and saves it."""
-    started, before = time.monotonic(), quest.evaluations
-
-    def each(quest: QDSearch) -> None:
-        rate = (quest.evaluations - before) / (time.monotonic() - started)
-        stats = quest.stats
-        figures = (
-            f"{rate:.0f}/s, coverage {stats.coverage:.1%}, QD-score {stats.qd_score:.0f}, "
-            f"best {stats.obj_max:.1f},"
-        )
-        progress.update(progress.task_ids[0], completed=quest.evaluations, figures=figures)
-        if save is not None:
-            save(quest)
-
-    return each

@@ -4,6 +4,7 @@ from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
 from qdgs_lightning.search.config import SearchConfig, SearchError
 from qdgs_lightning.search.evaluation import Evaluated, EvaluationError, evaluate
 from qdgs_lightning.search.files import ArchiveError
+from qdgs_lightning.search.progress import search_progress
 from qdgs_lightning.search.qd_search import QDSearch
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "SearchConfig",
     "SearchError",
     "evaluate",
+    "search_progress",
 ]
