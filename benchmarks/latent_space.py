@@ -31,7 +31,11 @@ NETWORK = {
     "img_resolution": 64,
     "img_channels": 3,
     "mapping_kwargs": {"num_layers": 8},
-    "synthesis_kwargs": {"channel_base": 2048, "channel_max": 64},
+    "synthesis_kwargs": {
+        "channels": (64, 64, 64, 64, 32),
+        "conv_clamp": None,
+        "architecture": "skip",
+    },
 }
 MEASURES = [
     *SHAPES_MEASURES,

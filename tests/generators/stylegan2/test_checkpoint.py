@@ -1,6 +1,7 @@
 """Files that people hold are read exactly, kept safely, and refused with a reason."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def test_a_kept_network_is_the_same(tmp_path: Path) -> None:
     assert kept.trained_on == official.trained_on == "x.zip"
     ws = parity.arrays["ws_mix"]
     assert torch.equal(kept.network.synthesis(ws), official.network.synthesis(ws))
+
+
+def test_what_could_not_be_read_again_is_not_kept(tmp_path: Path) -> None:
+    official = read_checkpoint(written(tmp_path, official_file(Parity("sg2_res32_resnet"))))
+    narrow = {**official.config, "synthesis_kwargs": {"channel_base": 512}}
+    with pytest.raises(CheckpointError, match="its synthesis has other options"):
+        save_stylegan2(replace(official, config=narrow), tmp_path / "network.safetensors")
+    assert not (tmp_path / "network.safetensors").exists()
 
 
 @pytest.mark.parametrize(

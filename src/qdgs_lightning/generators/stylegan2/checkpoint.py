@@ -49,7 +49,8 @@ class Checkpoint:
     Attributes:
         network: In evaluation mode, without gradients for its weights.
         w_std: Standard deviation of each coordinate of w, over 10,000 mapped latents, ``[w_dim]``.
-        config: The arguments of `StyleGAN2`.
+        config: The arguments of `StyleGAN2`; in ``synthesis_kwargs`` are ``channels``,
+            ``conv_clamp`` and ``architecture``.
         kind: What the file was.
         sha256: Of the file.
         sources: SHA-256 of source code that came with the network and was not executed.
@@ -234,8 +235,14 @@ def save_stylegan2(checkpoint: Checkpoint, path: Path) -> None:
         path: Where; its folder is made if need be.
 
     Raises:
+        CheckpointError: Its configuration is none that can be read again, for example one without
+            the channels of each resolution.
         OSError: The file cannot be written.
     """
+    try:
+        checked_configuration(checkpoint.config)
+    except PickleError as error:
+        raise CheckpointError(f"{path} is not written, for {error}.") from error
     weights = {**checkpoint.network.state_dict(), _STD: checkpoint.w_std}
     state = {name: value.contiguous() for name, value in weights.items()}
     header = json.dumps(
