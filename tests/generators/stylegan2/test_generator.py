@@ -46,7 +46,7 @@ def test_samples_of_the_prior_are_mapped_noise(
 
 
 def test_latents_have_unit_scale_around_the_average(pickle: Path) -> None:
-    generator = StyleGAN2Generator(pickle, latent_space="w")
+    generator = StyleGAN2Generator(pickle)
     generator.prepare()
     latents = generator.sample_latents(5000, seeded(1))
     torch.testing.assert_close(latents.std(0), torch.ones(32), atol=0.05, rtol=0)
@@ -106,8 +106,8 @@ def test_wrong_arguments_are_refused(pickle: Path) -> None:
     with pytest.raises(CheckpointError, match=r"call prepare\(\) first"):
         generator.sample_latents(1, seeded())
     generator.prepare()
-    with pytest.raises(StyleGAN2Error, match=r"shape \(1, 32\); this generator draws \[n, 8, 32\]"):
-        generator(torch.zeros(1, 32))
+    with pytest.raises(StyleGAN2Error, match=r"shape \(1, 3\); this generator draws \[n, 32\]"):
+        generator(torch.zeros(1, 3))
 
 
 def test_convert_then_search(
@@ -126,7 +126,7 @@ def test_convert_then_search(
     config = {
         "generator": {
             "class_path": "StyleGAN2Generator",
-            "init_args": {"checkpoint": str(kept), "latent_space": "w", "image_size": 128},
+            "init_args": {"checkpoint": str(kept), "image_size": 128},
         },
         "guidance": {"class_path": "PromptGuidance"},
         "search": {"grid": [10, 10], "emitters": 1, "batch_size": 8, "calibration": 16},

@@ -31,8 +31,9 @@ class StyleGAN2Generator(Generator):
     Args:
         checkpoint: A file that `load_stylegan2` reads.
         truncation_psi: Shrinks samples of the prior towards the average, from 1 (not at all) to 0.
-        latent_space: ``w+`` for one style per layer, shape ``[num_ws, w_dim]``; ``w`` for one style
-            for all, shape ``[w_dim]``, whose archives are as many times smaller.
+        latent_space: ``w`` for one style of all layers, shape ``[w_dim]``; ``w+`` for one of each,
+            shape ``[num_ws, w_dim]``, as published. Searches reach as many cells in the one as in
+            the other (docs/results/stylegan2.md), and archives in W are `num_ws` times smaller.
         image_size: Side of the images; that of the network by default, otherwise resized with
             antialiasing.
         label: Class of the images, for networks with labels.
@@ -46,7 +47,7 @@ class StyleGAN2Generator(Generator):
         CheckpointError: From `prepare`: the file is missing, corrupt, unsafe or of another kind.
 
     Example:
-        >>> generator = StyleGAN2Generator("stylegan2-ffhq-256x256.safetensors", latent_space="w")
+        >>> generator = StyleGAN2Generator("stylegan2-ffhq-256x256.safetensors")
         >>> generator.prepare()
         >>> generator(generator.sample_latents(4, torch.Generator().manual_seed(0))).shape
         torch.Size([4, 3, 256, 256])
@@ -59,7 +60,7 @@ class StyleGAN2Generator(Generator):
         checkpoint: Path,
         *,
         truncation_psi: float = 1.0,
-        latent_space: LatentSpace = "w+",
+        latent_space: LatentSpace = "w",
         image_size: int | None = None,
         label: int | None = None,
         precision: Precision = "float32",
