@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.weights import WeightsError
@@ -53,7 +54,7 @@ class ImplicitTraining(L.LightningModule):
             that saw more of a rare group.
         noise: Standard deviation of the noise on codes.
         flow_repeats: Paths per code and step on which the flow learns.
-        seed: Of noise, paths and the pixels looked at.
+        seed: Of noise, paths and the pixels looked at, from 0 to 65535.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class ImplicitTraining(L.LightningModule):
         self.scheduler = scheduler
         self.noise = noise
         self.flow_repeats = flow_repeats
+        if not 0 <= seed < 2**16:
+            raise QDGSError(f"seed is {seed}; give a whole number from 0 to 65535.")
         self.seed = seed
         self.init_from = init_from
         self.generator = ImplicitGenerator(None, architecture)

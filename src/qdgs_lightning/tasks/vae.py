@@ -8,6 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators.vae import VAEGenerator
 
 
@@ -20,7 +21,7 @@ class VAETraining(L.LightningModule):
     Args:
         latent_size: Coordinates of a latent.
         optimizer: Makes the optimizer from the parameters.
-        seed: Of the posterior's noise.
+        seed: Of the posterior's noise, from 0 to 65535.
     """
 
     def __init__(
@@ -28,6 +29,8 @@ class VAETraining(L.LightningModule):
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
+        if not 0 <= seed < 2**16:
+            raise QDGSError(f"seed is {seed}; give a whole number from 0 to 65535.")
         self.seed = seed
         self.generator = VAEGenerator(latent_size=latent_size)
         self.encoder = nn.Sequential(
