@@ -61,8 +61,8 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
         self._file = RecordFile(self.root / f"{name}.rec")
         self._index = _open_index(self.root / f"{name}.idx", self._file)
         first, num_identities = self._layout()
-        self.keys = self._index.keys[self._index.keys < first] if first else self._index.keys
-        self.keys = self.keys[self.keys > 0] if first else self.keys
+        keys = self._index.keys
+        self.keys = keys[(keys > 0) & (keys < first)] if first else keys
         if len(self.keys) == 0:
             raise RecordIOError(f"{self._file.path} holds no image; bring another copy.")
         self.num_classes = num_identities or int(self.labels.max()) + 1
