@@ -31,7 +31,7 @@ check: setup ## Check style and types
 	$(BIN)/mypy
 
 test: check ## Check style and types, and run the tests
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses auto --dist worksteal
 
 weights: setup ## Remake the shipped weights (about an hour) and run their acceptance tests
 	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
