@@ -1,6 +1,7 @@
 """Datamodules: what a model learns from, one per domain."""
 
 from qdgs_lightning.datamodules.checks import DataModuleError
+from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.renders import AnnotatedRenders, BiasedRenders
 from qdgs_lightning.datamodules.shapes import ShapesDataModule
 from qdgs_lightning.datamodules.synthetic import LatentBatch, PoolDataset, SyntheticDataModule
@@ -9,6 +10,7 @@ __all__ = [
     "AnnotatedRenders",
     "BiasedRenders",
     "DataModuleError",
+    "FaceAugmentation",
     "LatentBatch",
     "PoolDataset",
     "ShapesDataModule",

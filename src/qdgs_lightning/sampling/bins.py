@@ -103,7 +103,7 @@ class JointBins:
 
     def index(self, labels: Tensor) -> Tensor:
         """Turn labels ``[n, len(bins)]`` into joint bins ``[n]``, -1 where any label is -1."""
-        joint = torch.zeros(len(labels), dtype=torch.int64)
+        joint = torch.zeros(len(labels), dtype=torch.int64, device=labels.device)
         for column, bins in enumerate(self.bins):
             joint = joint * len(bins.intervals) + labels[:, column]
         return torch.where((labels < 0).any(1), -1, joint)
