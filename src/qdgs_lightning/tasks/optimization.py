@@ -1,10 +1,19 @@
-"""Optimizers whose schedule moves with every batch."""
+"""Optimizers and schedules as injected by a configuration."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from torch import nn
 from torch.nn import Parameter
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LinearLR, OneCycleLR
+
+from qdgs_lightning.errors import ConfigError
+
+Undecayed = Literal["none", "batch_norm", "vectors"]
 
 
 def stepped_per_batch(
@@ -24,3 +33,70 @@ def stepped_per_batch(
         "optimizer": built,
         "lr_scheduler": {"scheduler": scheduler(built), "interval": "step"},
     }
+
+
+def decay_groups(module: nn.Module, undecayed: Undecayed) -> list[dict[str, object]]:
+    """Divide the trained parameters of a module by whether weights of them decay.
+
+    Args:
+        module: Whose parameters.
+        undecayed: Which do not: ``none`` of them (arcface_torch), those of ``batch_norm`` layers
+            (AdaFace), or all ``vectors``, which are biases, slopes and normalisation (CVLface).
+
+    Returns:
+        Groups for an optimizer, the decaying one first; the other with ``weight_decay`` 0.
+    """
+    normalising = {
+        id(parameter)
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm)
+        for parameter in layer.parameters(recurse=False)
+    }
+    groups: tuple[list[Parameter], list[Parameter]] = ([], [])
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            spared = (undecayed == "batch_norm" and id(parameter) in normalising) or (
+                undecayed == "vectors" and parameter.ndim <= 1
+            )
+            groups[spared].append(parameter)
+    decaying, spared_ones = groups
+    return [
+        {"params": decaying},
+        *([{"params": spared_ones, "weight_decay": 0.0}] if spared_ones else []),
+    ]
+
+
+def warmed_up(
+    optimizer: Optimizer,
+    scheduler: LRSchedulerCallable | None,
+    *,
+    interval: Literal["epoch", "step"],
+    warmup_steps: int,
+) -> tuple[list[Optimizer], list[LRSchedulerConfigType]]:
+    """Raise the learning rate from almost nothing at first, step by step, and then schedule it.
+
+    Both act on the same rate as factors: milestones count from the beginning of the training and
+    not from the end of the warm-up.
+
+    Args:
+        optimizer: Whose rate.
+        scheduler: Makes a scheduler of the optimizer, if the rate is to change later.
+        interval: How often that one is stepped.
+        warmup_steps: How many steps the rise takes; the first has its ``1 / warmup_steps``.
+
+    Raises:
+        ConfigError: The scheduler sets the rate anew in every step and would undo the warm-up.
+    """
+    schedulers: list[LRSchedulerConfigType] = []
+    if warmup_steps > 0:
+        rise = LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)
+        schedulers.append({"scheduler": rise, "interval": "step", "name": "warm-up"})
+    if scheduler is not None:
+        later = scheduler(optimizer)
+        if warmup_steps > 0 and isinstance(later, LambdaLR | OneCycleLR | CyclicLR):
+            raise ConfigError(
+                f"{type(later).__name__} does not go together with `warmup`: set it to 0 and let "
+                "the scheduler begin low, or choose another such as MultiStepLR or PolynomialLR."
+            )
+        schedulers.append({"scheduler": later, "interval": interval})
+    return [optimizer], schedulers

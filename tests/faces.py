@@ -1,0 +1,38 @@
+"""Procedural identities: what a recogniser can learn to tell apart within seconds."""
+
+import torch
+from torch import Tensor
+from torchvision.io import encode_jpeg
+
+
+def portraits(identity: int, n: int, *, side: int = 112) -> Tensor:
+    """Draw images of one identity, uint8 ``[n, 3, side, side]``.
+
+    An identity is a skin colour, an oval and six coloured spots at places of its own; images of it
+    differ in place, size, light and noise.
+    """
+    who = torch.Generator().manual_seed(identity)
+    how = torch.Generator().manual_seed(2**32 + identity)
+    places = torch.rand(6, 2, generator=who) * 1.1 - 0.55
+    sizes = 0.08 + 0.14 * torch.rand(6, generator=who)
+    colours = torch.rand(6, 3, generator=who)
+    skin = 0.35 + 0.5 * torch.rand(3, generator=who)
+    height, width = (0.65 + 0.25 * torch.rand(2, generator=who)).tolist()
+    line = torch.linspace(-1, 1, side)
+    shift = 0.08 * torch.randn(n, 2, generator=how)
+    scale = 1 + 0.06 * torch.randn(n, generator=how)
+    y = (line[None, :, None] - shift[:, 0, None, None]) * scale[:, None, None]
+    x = (line[None, None, :] - shift[:, 1, None, None]) * scale[:, None, None]
+    face = torch.sigmoid(20 * (1 - (y / height).square() - (x / width).square()))[:, None]
+    images = 0.15 + face * (skin[:, None, None] - 0.15)
+    for place, size, colour in zip(places, sizes, colours, strict=True):
+        spot = (-((y - place[0]).square() + (x - place[1]).square()) / size.square()).exp()
+        images = images + spot[:, None] * (colour[:, None, None] - images)
+    light = 1 + 0.15 * torch.randn(n, 1, 1, 1, generator=how)
+    images = images * light + 0.03 * torch.randn(n, 3, side, side, generator=how)
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def jpegs(images: Tensor) -> list[bytes]:
+    """Encode images ``[n, 3, S, S]``."""
+    return [bytes(encode_jpeg(image, quality=95).numpy()) for image in images]

@@ -1,0 +1,74 @@
+"""Warm-up beside a schedule, and which weights decay."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, PolynomialLR
+
+from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.tasks.optimization import decay_groups, warmed_up
+
+
+def rates(scheduler: object, interval: str, warmup_steps: int) -> list[float]:
+    """Return the rate of twelve steps, three epochs of four."""
+    optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    _, schedulers = warmed_up(
+        optimizer,
+        scheduler,  # type: ignore[arg-type]
+        interval=interval,  # type: ignore[arg-type]
+        warmup_steps=warmup_steps,
+    )
+    found = []
+    for step in range(12):
+        found.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        for entry in schedulers:
+            if entry["interval"] == "step" or step % 4 == 3:
+                entry["scheduler"].step()
+    return found
+
+
+def test_the_rate_rises_in_a_line_and_milestones_count_from_the_beginning() -> None:
+    found = rates(lambda o: MultiStepLR(o, [1, 2], gamma=0.1), "epoch", warmup_steps=4)
+    assert found == pytest.approx([0.25, 0.5, 0.75, 1] + 4 * [0.1] + 4 * [0.01])
+    # A rise that lasts beyond the first milestone goes on.
+    found = rates(lambda o: MultiStepLR(o, [1], gamma=0.1), "epoch", warmup_steps=6)
+    rise = [min(1, (step + 1) / 6) for step in range(12)]
+    assert found == pytest.approx([r * (0.1 if k >= 4 else 1) for k, r in enumerate(rise)])
+
+
+def test_a_fall_by_step_goes_on_under_the_warm_up() -> None:
+    found = rates(lambda o: PolynomialLR(o, 12), "step", warmup_steps=3)
+    assert found == pytest.approx([min(1, (step + 1) / 3) * (1 - step / 12) for step in range(12)])
+
+
+def test_without_warm_up_the_scheduler_acts_alone_and_may_be_any() -> None:
+    found = rates(lambda o: LambdaLR(o, lambda epoch: 1 / (1 + epoch)), "epoch", warmup_steps=0)
+    assert found == pytest.approx(4 * [1] + 4 * [1 / 2] + 4 * [1 / 3])
+    assert rates(None, "epoch", warmup_steps=0) == 12 * [1]
+
+
+def test_schedulers_that_would_undo_the_warm_up_are_refused() -> None:
+    with pytest.raises(ConfigError, match="LambdaLR does not go together"):
+        rates(lambda o: LambdaLR(o, lambda _: 1.0), "step", warmup_steps=3)
+
+
+def test_what_does_not_decay() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU(4), nn.Linear(4, 2))
+    network[3].bias.requires_grad = False
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+
+    def spared(undecayed: str) -> set[str]:
+        first, *rest = decay_groups(network, undecayed)  # type: ignore[arg-type]
+        assert "weight_decay" not in first
+        assert all(group["weight_decay"] == 0 for group in rest)
+        groups = [{names[id(p)] for p in g["params"]} for g in (first, *rest)]  # type: ignore[attr-defined]
+        everything: set[str] = set().union(*groups)
+        assert everything == set(names.values()) - {"3.bias"}  # which is not trained
+        assert sum(map(len, groups)) == len(everything)
+        return set().union(*groups[1:])
+
+    assert spared("none") == set()
+    assert spared("batch_norm") == {"1.weight", "1.bias"}
+    assert spared("vectors") == {"0.bias", "1.weight", "1.bias", "2.weight"}
