@@ -1,0 +1,243 @@
+"""Under which names projects keep the weights of a backbone, and what those are with us."""
+
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import yaml
+
+from qdgs_lightning.models.backbone_base import Backbone, BackboneError
+from qdgs_lightning.models.iresnet import IResNet
+from qdgs_lightning.models.mobilefacenet import MobileFaceNet
+
+ColorOrder = Literal["rgb", "bgr"]
+
+# Where the blocks of arcface_torch's groups of layers are in our body.
+_MBF_STARTS = (0, 1, 5, 6, 12, 13)
+_IR_BLOCK = {"0": "bn1", "1": "conv1", "2": "bn2", "3": "prelu", "4": "conv2", "5": "bn3"}
+_IR_ENDS = {
+    "input_layer.0.": "conv1.",
+    "input_layer.1.": "bn1.",
+    "input_layer.2.": "prelu.",
+    "output_layer.0.": "bn2.",
+    "output_layer.3.": "fc.",
+    "output_layer.4.": "features.",
+}
+
+
+class Layout(NamedTuple):
+    """One way to name the weights of a network.
+
+    Attributes:
+        network: What is named so.
+        anchor: A name that this way has and no other.
+        rename: Gives the names that a file has their names with us, those it does not know aside.
+    """
+
+    network: str
+    anchor: str
+    rename: Callable[[Collection[str]], dict[str, str]]
+
+
+class Place(NamedTuple):
+    """Where in a file the backbone is.
+
+    Attributes:
+        layout: How its weights are named.
+        prefix: What stands before each name.
+        format: Whose file it is.
+    """
+
+    layout: Layout
+    prefix: str
+    format: str
+
+
+def _same(names: Collection[str]) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _rename_ir(names: Collection[str]) -> dict[str, str]:
+    """IR counts its blocks through; a convolution in the shortcut begins a stage."""
+    starts = {0} | {
+        int(match[1])
+        for name in names
+        if (match := re.match(r"body\.(\d+)\.shortcut_layer\.0\.weight$", name))
+    }
+    renamed = {}
+    for name in names:
+        for theirs, ours in _IR_ENDS.items():
+            if name.startswith(theirs):
+                renamed[name] = ours + name.removeprefix(theirs)
+        match = re.match(r"body\.(\d+)\.(res_layer|shortcut_layer)\.(\w+)\.(.+)$", name)
+        if match is None:
+            continue
+        block = int(match[1])
+        first = max(start for start in starts if start <= block)
+        stage = 1 + sorted(starts).index(first)
+        if match[2] == "shortcut_layer":
+            part = f"downsample.{match[3]}"
+        else:
+            part = "se" if match[3] == "se_block" else _IR_BLOCK.get(match[3], "")
+        if part:
+            renamed[name] = f"layer{stage}.{block - first}.{part}.{match[4]}"
+    return renamed
+
+
+def _rename_mbf(names: Collection[str]) -> dict[str, str]:
+    """arcface_torch nests lists of layers, and groups blocks of one size."""
+    ends = {"conv_sep.layers": "expand", "features.layers.0.layers": "pool"}
+    last = {"features.layers.2": "fc", "features.layers.3": "features"}
+    renamed = {}
+    for name in names:
+        if match := re.match(r"layers\.([01])\.layers\.(\d\..+)$", name):
+            renamed[name] = f"stem.{match[1]}.{match[2]}"
+        elif match := re.match(r"layers\.([246])\.layers\.(\d)\.layers\.(\d\..+)$", name):
+            block = _MBF_STARTS[int(match[1]) - 2]
+            renamed[name] = f"body.{block}.{match[2]}.{match[3]}"
+        elif match := re.match(
+            r"layers\.([357])\.layers\.(\d+)\.layers\.(\d)\.layers\.(\d\..+)$", name
+        ):
+            block = _MBF_STARTS[int(match[1]) - 2] + int(match[2])
+            renamed[name] = f"body.{block}.{match[3]}.{match[4]}"
+        elif match := re.match(r"(.+)\.(\w+)$", name):
+            unit, _, part = match[1].rpartition(".")
+            if unit in ends:
+                renamed[name] = f"{ends[unit]}.{part}.{match[2]}"
+            elif match[1] in last:
+                renamed[name] = f"{last[match[1]]}.{match[2]}"
+    return renamed
+
+
+_IRESNET = Layout("IResNet", "layer1.0.prelu.weight", _same)
+_IR = Layout("IResNet", "body.0.res_layer.0.weight", _rename_ir)
+_MBF_OURS = Layout("MobileFaceNet", "expand.0.weight", _same)
+_MBF_THEIRS = Layout("MobileFaceNet", "conv_sep.layers.0.weight", _rename_mbf)
+_LAYOUTS = (_IRESNET, _IR, _MBF_OURS, _MBF_THEIRS)
+
+_OURS = "qdgs-lightning"
+_UNKNOWN = "unknown"
+_FORMATS = {
+    (_IRESNET, ""): "arcface_torch",
+    (_IRESNET, "features."): "MagFace",
+    (_IRESNET, "net."): "CVLface",
+    (_IRESNET, "model.net."): "CVLface",
+    (_IR, ""): "IR",
+    (_IR, "model."): "AdaFace",
+    (_IR, "net."): "CVLface",
+    (_IR, "model.net."): "CVLface",
+    (_MBF_OURS, ""): _OURS,
+    (_MBF_THEIRS, ""): "arcface_torch",
+}
+
+
+def find_backbone(names: Collection[str], backbone: Backbone, path: Path) -> Place:
+    """Find the backbone among the weights of a file.
+
+    Args:
+        names: All names in the file.
+        backbone: What they are for.
+        path: The file, for messages.
+
+    Raises:
+        BackboneError: There is none of this kind, or more than one, or it is of a project whose
+            networks differ in what no file tells.
+    """
+    wanted = type(backbone).__name__
+    if isinstance(backbone, IResNet):
+        layouts = [_IRESNET, _IR]
+    elif isinstance(backbone, MobileFaceNet):
+        layouts = [_MBF_OURS, _MBF_THEIRS]
+    else:
+        layouts = [Layout(wanted, next(iter(backbone.state_dict())), _same)]
+    places = _places(names, layouts)
+    known = [place for place in places if place.format != _UNKNOWN]
+    if len(places) > 1 and len(known) == 1:
+        places = known
+    if not places:
+        others = {place.layout.network for place in _places(names, _LAYOUTS)}
+        found = f" but {' and '.join(sorted(others))}" if others else ""
+        raise BackboneError(
+            f"{path} holds no {wanted}{found}, and its first weight is {next(iter(names))}; bring "
+            "a file of this backbone, or build the one that the file is of."
+        )
+    if len(places) > 1:
+        prefixes = ", ".join(repr(place.prefix) for place in places)
+        raise BackboneError(
+            f"{path} holds {len(places)} networks of this kind, under the names that begin with "
+            f"{prefixes}; save the state_dict of the one that you want, and give that."
+        )
+    if places[0].format == "MagFace":
+        raise BackboneError(
+            f"{path} is MagFace's, whose networks take images in [0, 1] and add 2e-5 to variances: "
+            "the weights alone would give other embeddings, so bring another project's."
+        )
+    return places[0]
+
+
+def _places(names: Collection[str], layouts: Collection[Layout]) -> list[Place]:
+    """Return where a name ends in what only a backbone has."""
+    places = []
+    for layout in layouts:
+        for name in names:
+            prefix = name.removesuffix(layout.anchor)
+            if prefix != name and (not prefix or prefix.endswith(".")):
+                places.append(Place(layout, prefix, _format(layout, prefix, names)))
+    return places
+
+
+def _format(layout: Layout, prefix: str, names: Collection[str]) -> str:
+    """Tell whose file it is by what stands before the names."""
+    # DistributedDataParallel, and torch.compile
+    bare = re.sub(r"(^|(?<=\.))(module|_orig_mod)\.", "", prefix)
+    if layout.rename is _same and bare == "backbone.":
+        return _OURS
+    if layout is _IRESNET and not bare and f"{prefix}layer1.0.downsample.0.weight" not in names:
+        return _OURS  # only we use these names for the other kind of shortcut
+    if layout not in _LAYOUTS and not bare:
+        return _OURS
+    return _FORMATS.get((layout, bare), _UNKNOWN)
+
+
+def color_order_of(place: Place, path: Path) -> ColorOrder:
+    """Say which order of colours a network was trained on.
+
+    Raises:
+        BackboneError: Nobody can tell, or what CVLface wrote beside the file is damaged.
+    """
+    if place.format in (_OURS, "arcface_torch"):
+        return "rgb"
+    if place.format == "AdaFace":
+        return "bgr"
+    if place.format == "CVLface":
+        return _cvlface_color_order(path)
+    raise BackboneError(
+        f"{path} does not say which order of colours its network takes; set color_order to bgr for "
+        "weights of AdaFace, and to rgb for those of TFace and CVLface."
+    )
+
+
+def _cvlface_color_order(path: Path) -> ColorOrder:
+    """Read it from the configuration beside the file; CVLface takes RGB unless it says BGR."""
+    # CVLface writes model.yaml for model.pt, its releases have a config.json.
+    for beside in (path.with_suffix(".yaml"), path.with_name("config.json")):
+        try:
+            config = yaml.safe_load(beside.read_text())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise BackboneError(
+                f"{beside}, which tells the order of colours of {path.name}, cannot be read; mend "
+                "it, or set color_order."
+            ) from error
+        if isinstance(config, dict) and isinstance(config.get("conf"), dict):
+            config = config["conf"]
+        stated = config.get("color_space", "RGB") if isinstance(config, dict) else None
+        if stated not in ("RGB", "BGR"):
+            raise BackboneError(
+                f"{beside} states the color_space {stated!r}, which is neither RGB nor BGR; mend "
+                "it, or set color_order."
+            )
+        return "bgr" if stated == "BGR" else "rgb"
+    return "rgb"

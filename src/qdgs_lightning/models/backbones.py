@@ -1,0 +1,103 @@
+"""Backbones for faces by their names in the field."""
+
+from typing import Literal, NamedTuple
+
+from qdgs_lightning.errors import did_you_mean
+from qdgs_lightning.models.backbone_base import Backbone, BackboneError
+from qdgs_lightning.models.iresnet import IResNet
+from qdgs_lightning.models.mobilefacenet import MobileFaceNet
+from qdgs_lightning.models.timm_backbone import TimmBackbone
+
+_TIMM = "timm:"
+
+
+class _Variant(NamedTuple):
+    """Blocks in each stage, and whose details."""
+
+    layers: tuple[int, int, int, int]
+    family: Literal["iresnet", "ir", "ir_se"]
+
+
+_IRESNETS = {
+    "iresnet18": _Variant((2, 2, 2, 2), "iresnet"),
+    "iresnet34": _Variant((3, 4, 6, 3), "iresnet"),
+    "iresnet50": _Variant((3, 4, 14, 3), "iresnet"),
+    "iresnet100": _Variant((3, 13, 30, 3), "iresnet"),
+    "iresnet200": _Variant((6, 26, 60, 6), "iresnet"),
+    "ir_18": _Variant((2, 2, 2, 2), "ir"),
+    "ir_34": _Variant((3, 4, 6, 3), "ir"),
+    "ir_50": _Variant((3, 4, 14, 3), "ir"),
+    "ir_101": _Variant((3, 13, 30, 3), "ir"),
+    "ir_se_50": _Variant((3, 4, 14, 3), "ir_se"),
+}
+BACKBONE_NAMES = (*_IRESNETS, "mobilefacenet")
+
+
+def create_backbone(
+    name: str,
+    *,
+    embedding_dim: int = 512,
+    image_size: int = 112,
+    dropout: float | None = None,
+    pretrained: bool = False,
+) -> Backbone:
+    """Build a backbone: RGB images in [0, 1] to embeddings that are not normalised.
+
+    Args:
+        name: ``iresnet18``, ``34``, ``50``, ``100``, ``200`` as in arcface_torch; ``ir_18``,
+            ``ir_34``, ``ir_50``, ``ir_101``, ``ir_se_50`` as in AdaFace, CVLface and TFace;
+            ``mobilefacenet``; or ``timm:`` and the name of a timm network.
+        embedding_dim: Numbers of an embedding.
+        image_size: Side of the images, but for timm a multiple of 16.
+        dropout: Share of features dropped before the dense layer; None for what the originals
+            have, 0.4 in those named ``ir`` and 0 in the others.
+        pretrained: Whether to download timm's weights; others have none to download, and
+            `load_backbone_weights` reads those that you have.
+
+    Raises:
+        BackboneError: There is no backbone of that name, or not with these options.
+
+    Example:
+        >>> backbone = create_backbone("ir_50")
+        >>> backbone(torch.rand(2, 3, 112, 112)).shape
+        torch.Size([2, 512])
+    """
+    if name.startswith(_TIMM):
+        return TimmBackbone(
+            model_name=name.removeprefix(_TIMM),
+            pretrained=pretrained,
+            dropout=dropout or 0.0,
+            embedding_dim=embedding_dim,
+            image_size=image_size,
+        )
+    if name not in BACKBONE_NAMES:
+        raise BackboneError(
+            f"There is no backbone {name!r}{did_you_mean(name, BACKBONE_NAMES)}; give one of "
+            f"{', '.join(BACKBONE_NAMES)}, or {_TIMM} and the name of a timm network."
+        )
+    if pretrained:
+        raise BackboneError(
+            f"{name} has no weights to download; bring a file and use load_backbone_weights."
+        )
+    if name == "mobilefacenet":
+        return MobileFaceNet(
+            dropout=dropout or 0.0, embedding_dim=embedding_dim, image_size=image_size
+        )
+    layers, family = _IRESNETS[name]
+    if family == "iresnet":
+        return IResNet(
+            layers=layers,
+            dropout=dropout or 0.0,
+            embedding_dim=embedding_dim,
+            image_size=image_size,
+        )
+    return IResNet(
+        layers=layers,
+        stage1_shortcut="pool",
+        final_affine="none",
+        initialization="kaiming",
+        squeeze_excitation=family == "ir_se",
+        dropout=0.4 if dropout is None else dropout,
+        embedding_dim=embedding_dim,
+        image_size=image_size,
+    )
