@@ -1,11 +1,9 @@
 """Any network of timm as a backbone for faces."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
-from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
 from qdgs_lightning.errors import did_you_mean
@@ -15,6 +13,9 @@ from qdgs_lightning.models.backbone_base import (
     check_dropout,
     in_full_precision,
 )
+
+if TYPE_CHECKING:
+    from timm.models import PretrainedCfg
 
 ModelArgument = int | float | bool | str
 
@@ -64,6 +65,8 @@ class TimmBackbone(Backbone):
         embedding_dim: int = 512,
         image_size: int = 112,
     ) -> None:
+        import timm  # takes longer than all else here together, and few trainings need it
+
         check_dropout(dropout)
         if not timm.is_model(model_name):
             hint = did_you_mean(model_name, timm.list_models())
@@ -90,8 +93,11 @@ class TimmBackbone(Backbone):
 
 def _build(
     model_name: str, pretrained: bool, model_args: Mapping[str, ModelArgument], image_size: int
-) -> tuple[nn.Module, int, PretrainedCfg]:
+) -> "tuple[nn.Module, int, PretrainedCfg]":
     """Make the network, see how many features an image has, and find what timm states of it."""
+    import timm
+    from timm.models import PretrainedCfg, get_pretrained_cfg
+
     arguments: dict[str, Any] = dict(model_args)
     try:
         stated = get_pretrained_cfg(model_name) or PretrainedCfg()
