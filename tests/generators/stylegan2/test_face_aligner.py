@@ -8,12 +8,8 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2 import FaceAligner, StyleGAN2Error, StyleGAN2Generator
-from qdgs_lightning.generators.stylegan2.face_aligner import (
-    ARCFACE_POINTS,
-    FFHQ_POINTS,
-    similarity,
-    warp,
-)
+from qdgs_lightning.generators.stylegan2.face_aligner import FFHQ_POINTS, warp
+from qdgs_lightning.geometry import ARCFACE_POINTS, similarity
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2
-from qdgs_lightning.generators.stylegan2.pickles import PickleError
+from qdgs_lightning.pickles import PickleError
 
 _SAMPLES = 500  # latents that are mapped at a time
 

@@ -26,9 +26,9 @@ from qdgs_lightning.generators.stylegan2.official import (
     read_official,
     without_noise_filled,
 )
-from qdgs_lightning.generators.stylegan2.pickles import PickleError
 from qdgs_lightning.generators.stylegan2.rosinality import read_rosinality
 from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
+from qdgs_lightning.pickles import PickleError
 
 _KEY = "stylegan2"
 _STD = "w_std"

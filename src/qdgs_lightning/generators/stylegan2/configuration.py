@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from qdgs_lightning.generators.stylegan2.pickles import PickleError
+from qdgs_lightning.pickles import PickleError
 
 _MAX_WIDTH = 16_384
 _MAX_LAYERS = 64

@@ -9,23 +9,16 @@ from torch import Tensor, nn
 
 from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2Error
+from qdgs_lightning.geometry import ARCFACE_POINTS, similarity
 
-# Left eye, right eye, nose, left and right corner of the mouth, as seen in the image; x, then y.
-# Their mean in FFHQ, for images of 512 pixels, as facexlib, GFPGAN and CodeFormer have it.
+# Where the landmarks of `ARCFACE_POINTS` are in the mean of FFHQ, for images of 512 pixels, as
+# facexlib, GFPGAN and CodeFormer have it.
 FFHQ_POINTS = (
     (192.98138, 239.94708),
     (318.90277, 240.19360),
     (256.63416, 314.01935),
     (201.26117, 371.41043),
     (313.08905, 371.15118),
-)
-# The template of ArcFace (insightface), for images of 112 pixels.
-ARCFACE_POINTS = (
-    (38.2946, 51.6963),
-    (73.5318, 51.5014),
-    (56.0252, 71.7366),
-    (41.5493, 92.3655),
-    (70.7299, 92.2041),
 )
 
 
@@ -96,24 +89,6 @@ class FaceAligner(nn.Module):
         grid = F.affine_grid(theta, [len(images), 1, side, side], align_corners=False)
         crops = F.grid_sample(images, grid, mode="bilinear", align_corners=False)
         return F.avg_pool2d(crops, samples)
-
-
-def similarity(source: Tensor, target: Tensor) -> tuple[complex, complex]:
-    """Fit ``target = a source + b`` in least squares, with points of the plane as complex numbers.
-
-    This is the similarity of Umeyama (1991), without reflections, in closed form.
-
-    Args:
-        source: Points ``[n, 2]``.
-        target: Where they should go.
-
-    Returns:
-        a, which scales and turns, and b, which moves.
-    """
-    p, q = (torch.view_as_complex(points.double().contiguous()) for points in (source, target))
-    centred = p - p.mean()
-    a = (centred.conj() * (q - q.mean())).sum() / centred.abs().square().sum()
-    return complex(a), complex(q.mean() - a * p.mean())
 
 
 def warp() -> Tensor:

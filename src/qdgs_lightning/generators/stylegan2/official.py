@@ -6,7 +6,6 @@ its class, which NVIDIA's loader executes, and its ``__dict__``. Here the source
 """
 
 import hashlib
-import struct
 from dataclasses import dataclass, field
 from mmap import mmap
 from pathlib import PurePath
@@ -15,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qdgs_lightning.generators.stylegan2.pickles import (
+from qdgs_lightning.generators.stylegan2.storages import TENSOR_CALLS
+from qdgs_lightning.pickled_numpy import SCALAR_CALLS
+from qdgs_lightning.pickles import (
     Budget,
     Call,
     Name,
@@ -23,7 +24,6 @@ from qdgs_lightning.generators.stylegan2.pickles import (
     load,
     ordered_dict,
 )
-from qdgs_lightning.generators.stylegan2.storages import TENSOR_CALLS
 
 _VERSION = 6
 _CLASSES = frozenset(
@@ -41,7 +41,6 @@ _CLASSES = frozenset(
 _MAX_NESTING = 8
 _MAX_NAME = 200
 _MAX_WEIGHTS = 2000
-_FORMATS = {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "b1": "?"}
 
 
 @dataclass(frozen=True)
@@ -169,31 +168,6 @@ def _tensorflow(*_: object) -> None:
     )
 
 
-class _Dtype:
-    """Stands in for ``numpy.dtype``."""
-
-    def __init__(self, name: object, *_: object) -> None:
-        if not isinstance(name, str) or name not in _FORMATS:
-            raise PickleError("it holds numbers of an unknown kind")
-        self.format = _FORMATS[name]
-
-    def build(self, state: object) -> None:
-        """Take the byte order, which says little-endian."""
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|"):
-            raise PickleError("it holds numbers of a big-endian machine")
-
-
-def _scalar(dtype: object, data: object) -> float | int | bool:
-    """Stand in for numpy's scalars."""
-    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
-        raise PickleError("it is damaged: a number without a kind")
-    try:
-        (value,) = struct.unpack(f"<{dtype.format}", data)
-    except struct.error as error:
-        raise PickleError("it is damaged: a number of another size") from error
-    return value  # type: ignore[no-any-return]
-
-
 def _set(items: object = ()) -> set[str]:
     """Stand in for ``set`` in protocols before 4."""
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
@@ -201,24 +175,14 @@ def _set(items: object = ()) -> set[str]:
     return set(items)
 
 
-def _encode(text: object, encoding: object) -> bytes:
-    """Stand in for ``_codecs.encode``: bytes in protocol 2."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise PickleError("it is damaged: bytes in an unknown encoding")
-    return text.encode("latin1")
-
-
 _CALLS: dict[Name, Call] = {
     **TENSOR_CALLS,
+    **SCALAR_CALLS,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _module,
     ("dnnlib.util", "EasyDict"): ordered_dict,
     ("dnnlib.tflib.network", "Network"): _tensorflow,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
     ("builtins", "set"): _set,
     ("__builtin__", "set"): _set,
-    ("_codecs", "encode"): _encode,
 }
 
 

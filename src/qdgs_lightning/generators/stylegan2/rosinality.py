@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2.layers import resample_filter
-from qdgs_lightning.generators.stylegan2.pickles import PickleError
 from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
+from qdgs_lightning.pickles import PickleError
 
 _MAX_BLOCKS = 11  # 4096 pixels
 

@@ -10,7 +10,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from qdgs_lightning.generators.stylegan2.pickles import (
+from qdgs_lightning.pickles import (
     Budget,
     Call,
     Global,

@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from qdgs_lightning.generators.stylegan2.pickles import Budget, Call, Name, PickleError, load
 from qdgs_lightning.generators.stylegan2.storages import (
     LEGACY_BEGINNING,
     STORAGE_NAMES,
@@ -20,6 +19,7 @@ from qdgs_lightning.generators.stylegan2.storages import (
     numbers,
     view,
 )
+from qdgs_lightning.pickles import Budget, Call, Name, PickleError, load
 
 
 @dataclass(frozen=True)
