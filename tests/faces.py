@@ -1,8 +1,14 @@
 """Procedural identities: what a recogniser can learn to tell apart within seconds."""
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
 import torch
 from torch import Tensor
-from torchvision.io import encode_jpeg
+
+from qdgs_lightning.datasets.record_packing import encode_jpeg
+from qdgs_lightning.datasets.record_writer import write_record_dataset
+from qdgs_lightning.datasets.verification_bin import write_verification_bin
 
 
 def portraits(identity: int, n: int, *, side: int = 112) -> Tensor:
@@ -35,4 +41,28 @@ def portraits(identity: int, n: int, *, side: int = 112) -> Tensor:
 
 def jpegs(images: Tensor) -> list[bytes]:
     """Encode images ``[n, 3, S, S]``."""
-    return [bytes(encode_jpeg(image, quality=95).numpy()) for image in images]
+    return [encode_jpeg(image) for image in images]
+
+
+def identities(numbers: Iterable[int], each: int, *, side: int = 32) -> list[list[bytes]]:
+    """Draw JPEG files of several identities."""
+    return [jpegs(portraits(number, each, side=side)) for number in numbers]
+
+
+def write_training_set(root: Path, n: int = 4, each: int = 8, *, side: int = 32) -> Path:
+    """Write ``train.rec`` of identities 0 to n - 1."""
+    write_record_dataset(root, identities(range(n), each, side=side), height=side, width=side)
+    return root
+
+
+def write_benchmark(path: Path, numbers: Sequence[int], n: int = 40, *, side: int = 32) -> Path:
+    """Write a ``.bin`` of n pairs of identities, same and different in turn, drawn from numbers."""
+    random = torch.Generator().manual_seed(len(numbers))
+    of = [jpegs(portraits(number, 8, side=side)) for number in numbers]
+    images, is_same = [], [index % 2 == 0 for index in range(n)]
+    for same in is_same:
+        a, b = torch.randperm(len(of), generator=random)[:2].tolist()
+        i, j = torch.randperm(8, generator=random)[:2].tolist()
+        images += [of[a][i], of[a if same else b][j]]
+    write_verification_bin(path, images, is_same)
+    return path

@@ -7,12 +7,20 @@ from typing import Literal
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
 
-from qdgs_lightning.datasets.record_index import RecordIndex, read_index, rebuild_index
+from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
+from qdgs_lightning.datasets.record_index import (
+    RecordIndex,
+    find_layout,
+    read_index,
+    read_property,
+    read_record,
+    rebuild_index,
+)
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
 
 
@@ -36,6 +44,7 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
     Attributes:
         num_classes: How many identities there are.
         keys: Keys of the images, int64, shape ``[n]``.
+        has_metadata: Whether the record of key 0 describes others.
 
     Raises:
         RecordIOError: A file is missing or damaged, or `property` and the records disagree.
@@ -60,9 +69,7 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
         self.bad_keys: set[int] = set()
         self._file = RecordFile(self.root / f"{name}.rec")
         self._index = _open_index(self.root / f"{name}.idx", self._file)
-        first, num_identities = self._layout()
-        keys = self._index.keys
-        self.keys = keys[(keys > 0) & (keys < first)] if first else keys
+        self.keys, num_identities, self.has_metadata = find_layout(self._file, self._index)
         if len(self.keys) == 0:
             raise RecordIOError(f"{self._file.path} holds no image; bring another copy.")
         self.num_classes = num_identities or int(self.labels.max()) + 1
@@ -81,9 +88,10 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         for step in range(len(self)):
-            key = int(self.keys[(index + step) % len(self)])
+            row = (index + step) % len(self)
+            key = int(self.keys[row])
             try:
-                return self._load(key)
+                return self._load(row)
             except RecordIOError as error:
                 if self.on_bad_record == "raise":
                     raise
@@ -99,66 +107,53 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
         offsets = self._index.offsets[places]
         labels, known = self._file.scalar_headers(offsets)
         for row in np.flatnonzero(~known):
-            labels[row] = self._record(int(self.keys[row])).labels[0]
+            key = int(self.keys[row])
+            labels[row] = read_record(self._file, self._index, key).labels[0]
         whole = np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels))
         return torch.from_numpy(np.where(whole, labels, -1).astype(np.int64))
 
-    def _layout(self) -> tuple[int, int]:
-        """Return the first key that is no image's and the number of identities, or zeros."""
-        if self._index.offset(0) is None or not (head := self._record(0)).is_metadata:
-            return 0, 0
-        low, high = (int(label) for label in head.labels[:2])
-        # Beyond 2^24 float32 rounds them: what the records are says where they begin.
-        keys = self._index.keys
-        place = int(np.clip(np.searchsorted(keys, low), 1, len(keys) - 1))
-        while place > 1 and self._record(int(keys[place - 1])).is_metadata:
-            place -= 1
-        while place < len(keys) and not self._record(int(keys[place])).is_metadata:
-            place += 1
-        if place == len(keys):
-            return int(keys[-1]) + 1, 0
-        rounded = high - low if high < 2**24 else len(keys) - place
-        return int(keys[place]), min(rounded, len(keys) - place)
+    def record(self, index: int) -> Record:
+        """Return the record of an image.
 
-    def _load(self, key: int) -> tuple[Tensor, int]:
-        """Decode one image."""
-        record = self._record(key)
+        Raises:
+            RecordIOError: It is damaged, holds nothing, or its label is no identity.
+        """
+        key = int(self.keys[index])
+        record = read_record(self._file, self._index, key)
         label = record.labels[0]
         if not (label.is_integer() and 0 <= label < self.num_classes):
             raise self._error(key, f"its label is {label:g}, not one of {self.num_classes}")
         if not record.payload:
             raise self._error(key, "it holds no image")
-        data = torch.frombuffer(bytearray(record.payload), dtype=torch.uint8)
-        try:
-            image: Tensor = decode_image(data, mode=ImageReadMode.RGB)
-        except RuntimeError as error:
-            raise self._error(key, f"its image cannot be decoded: {error}") from error
-        return image, int(label)
+        return record
 
-    def _record(self, key: int) -> Record:
-        """Read the record of a key."""
-        offset = self._index.offset(key)
-        assert offset is not None, key
-        data = self._file.read(offset)
+    def source(self, index: int) -> str:
+        """Say where an image is, for messages."""
+        return f"record {self.keys[index]} of {self._file.path}"
+
+    def encoded(self, index: int) -> bytes:
+        """Return the contents of an image file.
+
+        Raises:
+            RecordIOError: As of `record`.
+        """
+        return self.record(index).payload
+
+    def _load(self, row: int) -> tuple[Tensor, int]:
+        """Decode one image."""
+        record = self.record(row)
         try:
-            return Record.from_bytes(data)
-        except RecordIOError as error:
-            raise self._error(key, str(error)) from error
+            return decode_rgb(record.payload), int(record.labels[0])
+        except ImageDecodingError as error:
+            raise self._error(int(self.keys[row]), str(error)) from error
 
     def _check_property(self) -> None:
         """Compare the number of classes with that in the file ``property``, where there is one."""
         path = self.root / "property"
-        if not path.exists():
-            return
-        try:
-            said = int(path.read_text().split(",")[0])
-        except (OSError, ValueError) as error:
+        said = read_property(path)
+        if said and said[0] != self.num_classes:
             raise RecordIOError(
-                f"{path} does not begin with a number of classes ({error}); mend or remove it."
-            ) from error
-        if said != self.num_classes:
-            raise RecordIOError(
-                f"{path} says {said} classes and {self._file.path} has {self.num_classes}; mend "
+                f"{path} says {said[0]} classes and {self._file.path} has {self.num_classes}; mend "
                 f"{path.name} or bring the file that belongs to it."
             )
 
@@ -178,12 +173,15 @@ def _open_index(path: Path, file: RecordFile) -> RecordIndex:
             return read_index(path, file)
         except RecordIOError as error:
             warnings.warn(f"{error} Going through {file.path} instead.", stacklevel=4)
+    console = Console(stderr=True)
     with Progress(
         TextColumn(f"Indexing {file.path.name}"),
         BarColumn(),
         DownloadColumn(),
         TimeRemainingColumn(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("", total=len(file.data))
         index = rebuild_index(file, lambda done: progress.update(task, completed=done))

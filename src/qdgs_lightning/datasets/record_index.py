@@ -1,8 +1,9 @@
-"""The index of a RecordIO file: which record has which key, read or made anew."""
+"""The index of a RecordIO file: which record has which key, and which of them are images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,20 @@ from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
 from qdgs_lightning.files import replacing
 
 _PROBES = 64
+
+
+class RecordLayout(NamedTuple):
+    """Which records are images.
+
+    Attributes:
+        keys: Keys of the images in ascending order, int64, shape ``[n]``.
+        num_identities: As the records that describe others say; 0 where there are none.
+        has_metadata: Whether the record of key 0 describes others.
+    """
+
+    keys: NDArray[np.int64]
+    num_identities: int
+    has_metadata: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +69,26 @@ def read_index(path: Path, file: RecordFile) -> RecordIndex:
     Raises:
         RecordIOError: It is damaged, or of another file.
     """
+    index = parse_index(path)
+    behind = np.sort(index.offsets)
+    for place in np.unique(np.linspace(0, len(behind) - 1, _PROBES).astype(np.int64)):
+        offset = int(behind[place])
+        if offset >= len(file.data):
+            raise RecordIOError(
+                f"{path} is of another file than {file.path}, which ends before byte {offset}."
+            )
+        following = int(behind[place + 1]) if place + 1 < len(behind) else len(file.data)
+        if file.end(offset) != following:
+            raise RecordIOError(f"{path} is of another file than {file.path}.")
+    return index
+
+
+def parse_index(path: Path) -> RecordIndex:
+    """Read a ``.idx`` file without a look at its RecordIO file.
+
+    Raises:
+        RecordIOError: It is damaged, or names a key or a record twice.
+    """
     try:
         numbers = np.array(path.read_bytes().split(), dtype=np.int64)
     except (OSError, ValueError, OverflowError) as error:
@@ -61,17 +96,14 @@ def read_index(path: Path, file: RecordFile) -> RecordIndex:
     if len(numbers) == 0 or len(numbers) % 2:
         raise RecordIOError(f"{path} is no index: it holds {len(numbers)} numbers.")
     keys, offsets = numbers.reshape(-1, 2).T
-    order = np.argsort(keys, kind="stable")
-    index = RecordIndex(keys=keys[order], offsets=offsets[order])
-    if (np.diff(index.keys) == 0).any() or len(np.unique(offsets)) < len(offsets):
-        raise RecordIOError(f"{path} names a key or a record twice.")
-    behind = np.sort(offsets)
-    for place in np.unique(np.linspace(0, len(behind) - 1, _PROBES).astype(np.int64)):
-        end = file.end(int(behind[place]))
-        following = int(behind[place + 1]) if place + 1 < len(behind) else len(file.data)
-        if end != following:
-            raise RecordIOError(f"{path} is of another file than {file.path}.")
-    return index
+    for name, column in (("key", keys), ("record at byte", offsets)):
+        found, counts = np.unique(column, return_counts=True)
+        if (counts > 1).any():
+            raise RecordIOError(
+                f"{path} names a key or a record twice: {name} {found[counts > 1][0]}."
+            )
+    order = np.argsort(keys)
+    return RecordIndex(keys=keys[order], offsets=offsets[order])
 
 
 def rebuild_index(file: RecordFile, progress: Callable[[int], None] | None = None) -> RecordIndex:
@@ -95,8 +127,77 @@ def rebuild_index(file: RecordFile, progress: Callable[[int], None] | None = Non
             raise RecordIOError(
                 f"{file.path} holds something else than images at byte {offset}: {error}"
             ) from error
-    found = np.array(keys, dtype=np.uint64).astype(np.int64)
+    return index_by_ids(keys, offsets)
+
+
+def index_by_ids(ids: Sequence[int], offsets: Sequence[int]) -> RecordIndex:
+    """Take the ids in records' headers for their keys; where two are alike, their places.
+
+    Args:
+        ids: Of all records, in their order in the file.
+        offsets: Where they begin.
+    """
+    found = np.array(ids, dtype=np.uint64).astype(np.int64)
     if len(np.unique(found)) < len(found) or (found < 0).any():
         found = np.arange(len(offsets), dtype=np.int64)
     order = np.argsort(found)
     return RecordIndex(keys=found[order], offsets=np.array(offsets, dtype=np.int64)[order])
+
+
+def read_record(file: RecordFile, index: RecordIndex, key: int) -> Record:
+    """Read the record of a key that is in the index.
+
+    Raises:
+        RecordIOError: It is damaged.
+    """
+    offset = index.offset(key)
+    assert offset is not None, key
+    data = file.read(offset)
+    try:
+        return Record.from_bytes(data)
+    except RecordIOError as error:
+        raise RecordIOError(
+            f"Record {key} of {file.path} is bad ({str(error).rstrip('.')}); bring another copy."
+        ) from error
+
+
+def find_layout(file: RecordFile, index: RecordIndex) -> RecordLayout:
+    """Find out which records are images.
+
+    Raises:
+        RecordIOError: A record that was looked at is damaged.
+    """
+    keys = index.keys
+    if index.offset(0) is None or not (head := read_record(file, index, 0)).is_metadata:
+        return RecordLayout(keys, 0, False)
+    low, high = (int(label) if np.isfinite(label) else 0 for label in head.labels[:2])
+    # Beyond 2^24 float32 rounds them: what the records are says where they begin.
+    place = int(np.clip(np.searchsorted(keys, low), 1, len(keys)))
+    while place > 1 and read_record(file, index, int(keys[place - 1])).is_metadata:
+        place -= 1
+    while place < len(keys) and not read_record(file, index, int(keys[place])).is_metadata:
+        place += 1
+    rounded = high - low if high < 2**24 else len(keys) - place
+    images = keys[:place]
+    num_identities = max(0, min(rounded, len(keys) - place))
+    return RecordLayout(images[images > 0], num_identities, True)
+
+
+def read_property(path: Path) -> list[int]:
+    """Read the file ``property``: numbers of classes, rows and columns, with commas between them.
+
+    Returns:
+        The numbers, one to three; nothing where there is no such file.
+
+    Raises:
+        RecordIOError: It does not hold such numbers.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [int(number) for number in path.read_text().split(",")[:3]]
+    except (OSError, ValueError) as error:
+        raise RecordIOError(
+            f"{path} does not begin with a number of classes, a height and a width ({error}); "
+            "mend or remove it."
+        ) from error

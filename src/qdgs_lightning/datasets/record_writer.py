@@ -1,6 +1,6 @@
 """Write face images as insightface's tools do, for them and for `RecordIODataset`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ from qdgs_lightning.files import replacing
 
 def write_record_dataset(
     root: Path,
-    identities: Iterable[Sequence[bytes]],
+    identities: Iterable[Iterable[bytes]],
     *,
     height: int,
     width: int,
     name: str = "train",
 ) -> None:
-    """Write ``train.rec``, ``train.idx`` and ``property``.
+    """Write ``train.rec``, ``train.idx`` and ``property``: all of them, or none.
 
     Images get the keys from 1 on, grouped by identity; the i-th identity has the label i. Then
     comes one record for each identity, with the keys of its images, and at the very end that of
@@ -37,31 +37,36 @@ def write_record_dataset(
     """
     offsets: dict[int, int] = {}
     ranges: list[tuple[int, int]] = []
-    with replacing(root / f"{name}.rec") as unfinished, unfinished.open("wb") as file:
+    with (
+        replacing(root / "property") as unfinished_property,
+        replacing(root / f"{name}.idx") as unfinished_index,
+        replacing(root / f"{name}.rec") as unfinished,
+    ):
+        with unfinished.open("wb") as file:
 
-        def write(record: Record) -> None:
-            offsets[record.key] = write_record(file, record.to_bytes())
+            def write(record: Record) -> None:
+                offsets[record.key] = write_record(file, record.to_bytes())
 
-        key = 1
-        for label, images in enumerate(identities):
-            if not images:
-                raise RecordIOError(f"Identity {label} has no image; leave it out.")
-            ranges.append((key, key + len(images)))
-            for image in images:
-                write(Record(labels=(float(label),), payload=image, key=key))
+            key = 1
+            for label, images in enumerate(identities):
+                first = key
+                for image in images:
+                    write(Record(labels=(float(label),), payload=image, key=key))
+                    key += 1
+                if key == first:
+                    raise RecordIOError(f"Identity {label} has no image; leave it out.")
+                ranges.append((first, key))
+            if not ranges:
+                raise RecordIOError(f"There is no identity to write to {root}.")
+            first = key
+            for low, high in ranges:
+                write(_metadata(low, high, key=key))
                 key += 1
-        if not ranges:
-            raise RecordIOError(f"There is no identity to write to {root}.")
-        first = key
-        for low, high in ranges:
-            write(_metadata(low, high, key=key))
-            key += 1
-        write(_metadata(first, key, key=0))
-    keys = np.array(sorted(offsets), dtype=np.int64)
-    found = np.array([offsets[int(key)] for key in keys], dtype=np.int64)
-    RecordIndex(keys=keys, offsets=found).save(root / f"{name}.idx")
-    with replacing(root / "property") as unfinished:
-        unfinished.write_text(f"{len(ranges)},{height},{width}\n")
+            write(_metadata(first, key, key=0))
+        keys = np.array(sorted(offsets), dtype=np.int64)
+        found = np.array([offsets[int(key)] for key in keys], dtype=np.int64)
+        RecordIndex(keys=keys, offsets=found).save(unfinished_index)
+        unfinished_property.write_text(f"{len(ranges)},{height},{width}\n")
 
 
 def _metadata(low: int, high: int, *, key: int) -> Record:

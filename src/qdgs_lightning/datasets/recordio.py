@@ -134,15 +134,15 @@ class RecordFile:
         """
         kind, payload, end = self._chunk(offset)
         if kind == _WHOLE:
-            return payload
+            return self.data[payload]
         if kind != _FIRST:
             raise self._error(offset, "a record's later part stands where one should begin")
-        parts = [payload]
+        parts = [self.data[payload]]
         while kind != _LAST:
             kind, payload, end = self._chunk(end)
             if kind not in (_MIDDLE, _LAST):
                 raise self._error(offset, "its last part is missing")
-            parts.append(payload)
+            parts.append(self.data[payload])
         return _MAGIC_BYTES.join(parts)
 
     def end(self, offset: int) -> int:
@@ -174,6 +174,20 @@ class RecordFile:
             if progress is not None:
                 progress(offset)
 
+    def next_magic(self, offset: int) -> int:
+        """Return the first place from an offset on where a record may begin, or the file's end.
+
+        Such a search finds the records behind a damaged one.
+        """
+        data = self.data
+        while (offset := data.find(_MAGIC_BYTES, offset)) >= 0:
+            word = data[offset + 4 : offset + 8]
+            kind = int.from_bytes(word, "little") >> _LENGTH_BITS
+            if offset % 4 == 0 and kind in (_WHOLE, _FIRST):
+                return offset
+            offset += 1
+        return len(data)
+
     def scalar_headers(
         self, offsets: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -199,8 +213,8 @@ class RecordFile:
         labels[ok] = words[where[ok]].view(np.float32)
         return labels, ok
 
-    def _chunk(self, offset: int) -> tuple[int, bytes, int]:
-        """Return kind and payload of a chunk, and where the next one begins."""
+    def _chunk(self, offset: int) -> tuple[int, slice, int]:
+        """Return kind and place of the payload of a chunk, and where the next one begins."""
         data = self.data
         if not 0 <= offset <= len(data) - _CHUNK.size:
             raise self._error(offset, f"the file has {len(data)} bytes")
@@ -212,7 +226,7 @@ class RecordFile:
             raise self._error(offset, f"its kind is {kind}")
         if start + length > len(data):
             raise self._error(offset, f"the file ends {start + length - len(data)} bytes too early")
-        return kind, data[start : start + length], start + length + -length % 4
+        return kind, slice(start, start + length), start + length + -length % 4
 
     def _error(self, offset: int, reason: str) -> RecordIOError:
         """Say which record is damaged, and how."""

@@ -1,0 +1,68 @@
+"""The verification sets of face recognition, wherever they are kept."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from qdgs_lightning.datasets.rfw import RACES, find_rfw
+from qdgs_lightning.datasets.verification import load_verification_pairs
+from qdgs_lightning.datasets.verification_set import VerificationPairs
+
+BENCHMARKS = ("lfw", "cfp_fp", "cplfw", "calfw", "agedb_30")
+
+_RFW = {f"rfw_{race.lower()}": race for race in RACES}
+
+
+def load_benchmarks(
+    root: str | Path, names: Sequence[str] = BENCHMARKS, *, image_size: int = 112
+) -> dict[str, VerificationPairs]:
+    """Load those of some verification sets that are there.
+
+    Each is looked for as ``ROOT/NAME.bin`` and as a folder ``ROOT/NAME`` with a list of pairs.
+    ``rfw`` stands for ``rfw_african``, ``rfw_asian``, ``rfw_caucasian`` and ``rfw_indian``; those
+    are also looked for as `load_rfw` does, in ``ROOT/rfw``, ``ROOT/RFW`` and ``ROOT``.
+
+    Args:
+        root: The folder of all of them, such as that of a training set of insightface.
+        names: Which; other names than the known are those of own sets.
+        image_size: Side of the images.
+
+    Returns:
+        The sets that are there, in the order of the names. One warning names those that are not.
+
+    Raises:
+        VerificationDataError: A set is there and is damaged, unsafe or incomplete.
+
+    Example:
+        >>> sets = load_benchmarks("faces_webface_112x112", ["lfw", "agedb_30", "rfw"])
+    """
+    root = Path(root)
+    sets, absent = {}, []
+    for name in names:
+        for part in _RFW if name == "rfw" else (name,):
+            found = _find(root, part, image_size=image_size)
+            if found is None:
+                absent.append(part)
+            else:
+                sets[part] = found
+    if absent:
+        expected = ", ".join(str(root / f"{name}.bin") for name in absent)
+        warnings.warn(
+            f"These verification sets are left out, since there is no {expected}, nor folders of "
+            "these names.",
+            stacklevel=2,
+        )
+    return sets
+
+
+def _find(root: Path, name: str, *, image_size: int) -> VerificationPairs | None:
+    """Load a set, or return None where it is absent."""
+    for path in (root / f"{name}.bin", root / name):
+        if path.exists():
+            return load_verification_pairs(path, name=name, image_size=image_size)
+    if name in _RFW:
+        for folder in (root / "rfw", root / "RFW", root):
+            found = find_rfw(folder, _RFW[name], image_size=image_size)
+            if found is not None:
+                return found
+    return None

@@ -1,0 +1,195 @@
+"""Face images as files, in a folder for each identity."""
+
+import warnings
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets.folder import make_dataset
+
+from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
+from qdgs_lightning.datasets.record_dataset import RecordIODataset
+from qdgs_lightning.errors import QDGSError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+class FaceFolderError(QDGSError):
+    """A folder of identities that holds no images, or an image that cannot be read."""
+
+
+class FaceFiles(NamedTuple):
+    """What a folder of identities holds.
+
+    Attributes:
+        identities: Names of the folders within, sorted; the place of one is its label.
+        paths: The images, those of one identity after those of another, sorted by name.
+        labels: The identity of each.
+    """
+
+    identities: list[str]
+    paths: list[str]
+    labels: list[int]
+
+    @property
+    def empty(self) -> list[str]:
+        """Identities that have no image."""
+        full = set(self.labels)
+        return [name for label, name in enumerate(self.identities) if label not in full]
+
+
+def find_faces(root: Path) -> FaceFiles:
+    """List a folder of identities as torchvision's ImageFolder does; deeper folders count too.
+
+    Raises:
+        FaceFolderError: It cannot be read, or has no folder within.
+    """
+    try:
+        identities = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    except OSError as error:
+        raise FaceFolderError(
+            f"{root} cannot be read ({error.strerror}); name a folder with one folder for each "
+            "identity."
+        ) from error
+    if not identities:
+        raise FaceFolderError(
+            f"{root} has no folder within; images belong into one folder for each identity."
+        )
+    places = {name: label for label, name in enumerate(identities)}
+    found = make_dataset(str(root), places, extensions=IMAGE_SUFFIXES, allow_empty=True)
+    return FaceFiles(identities, [path for path, _ in found], [label for _, label in found])
+
+
+class FaceFolderDataset(Dataset[tuple[Tensor, int]]):
+    """The images of a folder ``root/<identity>/<image>``, as of torchvision's ImageFolder.
+
+    Args:
+        root: The folder. Identities are numbered in the order of their names.
+        on_bad_record: What to do about an image that cannot be decoded: ``raise``, or ``skip``,
+            which takes the next good image in its place and warns once.
+
+    Attributes:
+        identities: Names of the identities; the place of one is its label.
+        num_classes: How many identities there are.
+        paths: The image files.
+
+    Raises:
+        FaceFolderError: The folder cannot be read, or there is an identity without an image.
+
+    Example:
+        >>> image, label = FaceFolderDataset("faces")[0]
+        >>> image.shape, image.dtype  # RGB
+        (torch.Size([3, 112, 112]), torch.uint8)
+    """
+
+    def __init__(
+        self, root: str | Path, *, on_bad_record: Literal["raise", "skip"] = "raise"
+    ) -> None:
+        if on_bad_record not in ("raise", "skip"):
+            raise FaceFolderError(f"on_bad_record is {on_bad_record!r}; give raise or skip.")
+        self.root = Path(root)
+        self.on_bad_record = on_bad_record
+        self.bad_paths: set[str] = set()
+        self.identities, self.paths, self._labels = found = find_faces(self.root)
+        self.num_classes = len(self.identities)
+        if found.empty:
+            others = f", nor have {len(found.empty) - 1} more" if len(found.empty) > 1 else ""
+            raise FaceFolderError(
+                f"{self.root / found.empty[0]} has no image ({', '.join(IMAGE_SUFFIXES)}){others}; "
+                "remove what is no identity."
+            )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return an image, uint8 RGB ``[3, H, W]``, and its identity.
+
+        Raises:
+            FaceFolderError: The image cannot be decoded, unless it is to be skipped.
+            IndexError: There are fewer images.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        for step in range(len(self)):
+            row = (index + step) % len(self)
+            try:
+                return self._load(row)
+            except FaceFolderError as error:
+                if self.on_bad_record == "raise":
+                    raise
+                if self.paths[row] not in self.bad_paths:
+                    self.bad_paths.add(self.paths[row])
+                    warnings.warn(f"Skipped: {error}", stacklevel=2)
+        raise FaceFolderError(f"{self.root} has no image that can be read.")
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """The identity of every image, int64, shape ``[n]``."""
+        return torch.tensor(self._labels)
+
+    def source(self, index: int) -> str:
+        """Say where an image is, for messages."""
+        return self.paths[index]
+
+    def encoded(self, index: int) -> bytes:
+        """Return the contents of an image file.
+
+        Raises:
+            FaceFolderError: It cannot be read.
+        """
+        try:
+            return Path(self.paths[index]).read_bytes()
+        except OSError as error:
+            raise FaceFolderError(
+                f"{self.paths[index]} cannot be read: {error.strerror}."
+            ) from error
+
+    def _load(self, row: int) -> tuple[Tensor, int]:
+        """Decode one image."""
+        try:
+            return decode_rgb(self.encoded(row)), self._labels[row]
+        except ImageDecodingError as error:
+            raise FaceFolderError(
+                f"{self.paths[row]} is bad ({str(error).rstrip('.')}); remove it, or set "
+                "on_bad_record to skip."
+            ) from error
+
+
+def open_face_dataset(
+    path: str | Path, *, on_bad_record: Literal["raise", "skip"] = "raise"
+) -> RecordIODataset | FaceFolderDataset:
+    """Open face images for training, however they are kept.
+
+    Args:
+        path: A ``.rec`` file, a folder that holds one, or a folder of identities.
+        on_bad_record: What to do about an image that cannot be used: ``raise``, or ``skip``.
+
+    Returns:
+        A dataset of ``(uint8 RGB [3, H, W], identity)``.
+
+    Raises:
+        RecordIOError: The ``.rec`` file or what belongs to it is damaged.
+        FaceFolderError: There is nothing of the kind, or more than one ``.rec`` file.
+    """
+    path = Path(path)
+    if path.suffix == ".rec":
+        return RecordIODataset(path.parent, name=path.stem, on_bad_record=on_bad_record)
+    if not path.is_dir():
+        reason = "is a file" if path.exists() else "is not there"
+        raise FaceFolderError(
+            f"{path} {reason}; name a .rec file, a folder that holds one, or a folder of "
+            "identities."
+        )
+    records = sorted(file.stem for file in path.glob("*.rec"))
+    if "train" in records or len(records) == 1:
+        name = "train" if "train" in records else records[0]
+        return RecordIODataset(path, name=name, on_bad_record=on_bad_record)
+    if records:
+        raise FaceFolderError(
+            f"{path} holds {', '.join(f'{name}.rec' for name in records)}; name one of them."
+        )
+    return FaceFolderDataset(path, on_bad_record=on_bad_record)

@@ -1,0 +1,181 @@
+"""Verification sets as ``.bin`` files, the way insightface hands them round: lfw.bin and others.
+
+Such a file is a pickle of two lists: encoded images, two for each pair, and whether each pair is of
+one person. Since a pickle from a download can hold any program, it is read as data: nothing of it
+is imported or executed. Images are ``bytes``, strings of Python 2, or numpy arrays of bytes (what
+``cv2.imencode`` returns) that were pickled by numpy 1 or 2 with any protocol.
+"""
+
+import pickle
+from collections.abc import Iterable
+from hashlib import blake2b
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qdgs_lightning.datasets.image_decoding import decode_rgb
+from qdgs_lightning.datasets.verification_set import (
+    VerificationDataError,
+    VerificationPairs,
+    unique_pairs,
+)
+from qdgs_lightning.files import replacing
+from qdgs_lightning.pickled_numpy import ARRAY_CALLS, ARRAY_NAMES, SCALAR_CALLS, Array
+from qdgs_lightning.pickles import Budget, PickleError, Span, load
+
+_CALLS = {**SCALAR_CALLS, **ARRAY_CALLS}
+# An array takes 30; so a hundred thousand of them, where the largest known set has 14,000.
+_MAX_OPCODES = 3_000_000
+_PROTOCOL = 4  # every Python 3 in use reads it
+
+
+class BinImages:
+    """Encoded images within a ``.bin`` file, which each process maps into memory for itself.
+
+    Args:
+        path: The file.
+        data: The same, mapped by this process.
+        payloads: Where each image is in it, or its bytes where they are encoded once more.
+        places: What number each has in the file, for messages.
+    """
+
+    def __init__(
+        self, path: Path, data: mmap, *, payloads: list[Span | bytes], places: list[int]
+    ) -> None:
+        self._path = path
+        self._payloads = payloads
+        self._places = places
+        self._data: mmap | None = data
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the mapping to the process that it belongs to."""
+        return {**self.__dict__, "_data": None}
+
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    def load(self, index: int) -> Tensor:
+        """Return an image, uint8 RGB ``[3, H, W]``."""
+        if self._data is None:
+            self._data = _mapped(self._path)
+        return decode_rgb(_bytes(self._data, self._payloads[index]))
+
+    def describe(self, index: int) -> str:
+        """Say which image of the file it is."""
+        return f"number {self._places[index]} in {self._path}"
+
+
+def read_verification_bin(
+    path: str | Path, *, name: str | None = None, image_size: int = 112
+) -> VerificationPairs:
+    """Read a ``.bin`` file; nothing in it is executed, and images stay in the file.
+
+    Args:
+        path: The file.
+        name: Of the set; None takes the file's.
+        image_size: Side of the images.
+
+    Raises:
+        VerificationDataError: It cannot be read, is damaged, asks for more than data, or is no such
+            file.
+    """
+    path = Path(path)
+    data = _mapped(path)
+    try:
+        budget = Budget(len(data), max_opcodes=_MAX_OPCODES, kind="verification set")
+        tree = load(data, budget=budget, calls=_CALLS, names=ARRAY_NAMES, spans=True)
+        bins, is_same = _two_lists(data, tree)
+        payloads = [_payload(entry, number) for number, entry in enumerate(bins)]
+    except PickleError as error:
+        raise VerificationDataError(
+            f"{path} is no verification set that can be read: {error}; bring another copy."
+        ) from error
+    # An image that stands in several pairs was encoded as often, to the same bytes.
+    digests: dict[bytes | Span, bytes] = {}
+    for payload in payloads:
+        if payload not in digests:
+            digests[payload] = blake2b(_bytes(data, payload), digest_size=16).digest()
+    first, pairs = unique_pairs([digests[payload] for payload in payloads])
+    return VerificationPairs(
+        name or path.stem,
+        BinImages(path, data, payloads=[payloads[place] for place in first], places=first),
+        pairs=pairs,
+        is_same=torch.tensor(is_same),
+        image_size=image_size,
+    )
+
+
+def write_verification_bin(
+    path: str | Path, images: Iterable[bytes], is_same: Iterable[bool] | Tensor
+) -> None:
+    """Write a ``.bin`` file for insightface, AdaFace and others, and for `read_verification_bin`.
+
+    Args:
+        path: The file to be made or replaced.
+        images: Encoded images (JPEG or PNG), two for each pair, one after the other.
+        is_same: Whether each pair is of one person.
+
+    Raises:
+        VerificationDataError: There is no pair, an image is empty, or there are not twice as many
+            images as labels.
+    """
+    payloads, labels = [bytes(image) for image in images], [bool(same) for same in is_same]
+    if not labels or len(payloads) != 2 * len(labels):
+        raise VerificationDataError(
+            f"{len(payloads)} images and {len(labels)} labels make no pairs; give two images for "
+            "each label."
+        )
+    if b"" in payloads:
+        raise VerificationDataError(
+            f"Image {payloads.index(b'')} has no bytes; give encoded images."
+        )
+    with replacing(Path(path)) as unfinished, unfinished.open("wb") as file:
+        pickle.dump((payloads, labels), file, protocol=_PROTOCOL)
+
+
+def _mapped(path: Path) -> mmap:
+    """Map a file into memory."""
+    try:
+        with path.open("rb") as file:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise VerificationDataError(f"{path} cannot be read: {error}.") from error
+
+
+def _two_lists(data: mmap, tree: object) -> tuple[list[Any], list[bool]]:
+    """Return images and labels, if that is what a file holds."""
+    if not isinstance(tree, tuple | list) or len(tree) != 2:
+        raise PickleError("it holds no pair of lists, images and labels")
+    bins, labels = tree
+    if isinstance(labels, Array):
+        labels = np.frombuffer(_bytes(data, labels.data), f"<{labels.dtype.format}").tolist()
+    if not isinstance(bins, list | tuple) or not isinstance(labels, list | tuple):
+        raise PickleError("it holds no pair of lists, images and labels")
+    if not labels or len(bins) != 2 * len(labels):
+        raise PickleError(
+            f"it holds {len(bins)} images and {len(labels)} labels, where each label needs two"
+        )
+    for number, label in enumerate(labels):
+        if not isinstance(label, int) or label not in (0, 1):
+            raise PickleError(f"its label {number} is neither true nor false")
+    return list(bins), [bool(label) for label in labels]
+
+
+def _payload(entry: object, number: int) -> bytes | Span:
+    """Return the bytes of an image, or where they are."""
+    if isinstance(entry, Array) and entry.dtype.format == "B":
+        entry = entry.data
+    if not isinstance(entry, bytes | Span):
+        raise PickleError(f"its image {number} is no bytes")
+    return entry
+
+
+def _bytes(data: mmap, payload: bytes | Span) -> bytes:
+    """Return what may have been left in the file."""
+    if isinstance(payload, bytes):
+        return payload
+    return data[payload.start : payload.start + payload.length]
