@@ -77,8 +77,22 @@ def test_help_lists_every_command_at_once() -> None:
     program = "import sys; from qdgs_lightning.cli import main; main(); print(len(sys.modules))"
     words = [sys.executable, "-c", program + "; assert 'torch' not in sys.modules", "--help"]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    for command in ("fit", "validate", "test", "search", "shapes-demo", "shapes-table"):
+    for command in ("fit", "test", "search", "data inspect", "shapes-demo", "shapes-table"):
         assert f"\n  {command} " in told
+
+
+def test_a_word_with_commands_behind_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["data"], ["data", "--help"], ["data", "-h"]):
+        main(words)
+        told = capsys.readouterr().out
+        assert told.startswith("usage: qdgs data COMMAND")
+        for command in ("inspect", "verify", "pack", "unpack"):
+            assert f"\n  {command} " in told
+        assert "search" not in told
+    with pytest.raises(SystemExit) as ended:
+        main(["data", "verify", "--help"])
+    assert ended.value.code in (None, 0)
+    assert capsys.readouterr().out.startswith("usage: qdgs data verify ")
 
 
 def test_python_m_is_the_twin() -> None:
@@ -114,8 +128,12 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         (["fti"], "there is no command 'fti' (did you mean 'fit'?)"),
         (
             ["--config", "x.yaml"],
-            "(it has fit, validate, test, search, ",
+            "(it has fit, validate, test, predict, search, ",
         ),
+        (["dta"], "there is no command 'dta' (did you mean 'data'?)"),
+        (["data", "verfy"], "there is no command 'data verfy' (did you mean 'data verify'?)"),
+        (["data", "x"], "(it has data inspect, data verify, data pack, data unpack)"),
+        (["data", "verify", "--pth", "x"], "did you mean '--path'?"),
         (["fit", "--confg", "x.yaml"], "did you mean '--config'?"),
         (["fit", "--trainer.max_epoch=1"], "did you mean '--trainer.max_epochs'?"),
         (["search", "--evaluation", "5"], "did you mean '--evaluations'?"),

@@ -15,16 +15,31 @@ TRAINER_COMMANDS = {
     "fit": "train, as a configuration says",
     "validate": "run the validation set through a trained model",
     "test": "run the test set through a trained model and report",
+    "predict": "export what a trained model makes of images, such as embeddings",
 }
-# `qdgs a-b` calls the function a_b of commands/a_b.py, and its signature makes the options.
+# `qdgs a-b` calls the function a_b of commands/a_b.py, and its signature makes the options; so does
+# `qdgs a b`.
 PLAIN_COMMANDS = {
     "search": "grow or continue an archive of elites",
     "convert": "keep a StyleGAN2 checkpoint in a file that is safe and fast to load",
+    "data inspect": "say what a set of face images holds",
+    "data verify": "decode every image of a set and name what is damaged",
+    "data pack": "make a .rec file of identities, or a .bin file of pairs, out of images",
+    "data unpack": "make folders of images out of a .rec or .bin file",
     "shapes-demo": "train and test on the shapes with three samplers, and compare them",
     "shapes-table": "compare biases and samplers on the shapes over many seeds; resumable",
 }
 # jsonargparse finds short class names in YAML among the classes that are imported.
-ROOMS = ("generators", "guidance", "search", "sampling", "datamodules", "tasks", "callbacks")
+ROOMS = (
+    "models",
+    "generators",
+    "guidance",
+    "search",
+    "sampling",
+    "datamodules",
+    "tasks",
+    "callbacks",
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -41,6 +56,9 @@ def main(args: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     try:
         _dispatch(words, from_python=args is not None)
+    except KeyboardInterrupt:
+        print("qdgs: interrupted.", file=sys.stderr)
+        sys.exit(130)  # as shells have it
     except Exception as error:
         mistake = _mistake(error)
         if mistake is None or os.environ.get("QDGS_DEBUG") or os.environ.get("JSONARGPARSE_DEBUG"):
@@ -50,7 +68,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _dispatch(words: list[str], *, from_python: bool) -> None:
     """Do what the first word says; only then is anything heavy imported."""
-    command = words[0] if words else "--help"
+    command, options = words[0] if words else "--help", words[1:]
+    known = {**TRAINER_COMMANDS, **PLAIN_COMMANDS}
+    family = {name: about for name, about in known.items() if name.startswith(f"{command} ")}
+    if family:
+        if not options or options[0] in ("-h", "--help"):
+            print(_family_help(command, family))
+            return
+        known = family
+        command, options = f"{command} {options[0]}", options[1:]
     if command in ("-h", "--help"):
         print(_help())
     elif command == "--version":
@@ -61,18 +87,21 @@ def _dispatch(words: list[str], *, from_python: bool) -> None:
         _import_rooms()
         TrainerCLI(args=words if from_python else None)
     elif command in PLAIN_COMMANDS:
-        _import_rooms()
-        _run_function(command, words[1:])
+        if not command.startswith("data "):  # which name no classes
+            _import_rooms()
+        _run_function(command, options)
     else:
-        known = {**TRAINER_COMMANDS, **PLAIN_COMMANDS}
-        hint = did_you_mean(command, known) or f" (it has {', '.join(known)})"
+        before = f"{words[0]} " if family else ""
+        names = [name.removeprefix(before) for name in known]
+        names += [name.partition(" ")[0] for name in names]
+        hint = did_you_mean(command.removeprefix(before), names, prefix=before)
+        hint = hint or f" (it has {', '.join(known)})"
         raise ConfigError(f"there is no command '{command}'{hint}.")
 
 
 def _help() -> str:
     """The overview, written here by hand so that it shows at once."""
-    commands = {**TRAINER_COMMANDS, **PLAIN_COMMANDS}
-    listing = "\n".join(f"  {name:<14}{about}" for name, about in commands.items())
+    listing = _listing({**TRAINER_COMMANDS, **PLAIN_COMMANDS})
     return f"""usage: qdgs COMMAND [--config FILE.yaml] [--OPTION VALUE ...]
 
 Learning fairly from synthetic data: quality-diversity generative sampling in Lightning.
@@ -87,6 +116,21 @@ commands:
 QDGS_DEBUG=1 in the environment shows the traceback of an error."""
 
 
+def _family_help(word: str, family: dict[str, str]) -> str:
+    """The overview of commands that begin with the same word."""
+    return f"""usage: qdgs {word} COMMAND [--OPTION VALUE ...]
+
+commands:
+{_listing({name.removeprefix(f"{word} "): about for name, about in family.items()})}
+
+  qdgs {word} COMMAND --help  its options"""
+
+
+def _listing(commands: dict[str, str]) -> str:
+    """A line for each command."""
+    return "\n".join(f"  {name:<14}{about}" for name, about in commands.items())
+
+
 def _import_rooms() -> None:
     """Import every class that YAML may name."""
     for room in ROOMS:
@@ -97,7 +141,7 @@ def _run_function(command: str, words: list[str]) -> None:
     """Parse the words as the arguments of a command's function, and call it."""
     from qdgs_lightning.parsing import Parser
 
-    name = command.replace("-", "_")
+    name = command.replace("-", "_").replace(" ", "_")
     function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
     summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
     parser = Parser(prog=f"qdgs {command}", description=summary, allow_abbrev=False)

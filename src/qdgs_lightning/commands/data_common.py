@@ -1,0 +1,110 @@
+"""What the commands ``qdgs data ...`` have in common."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+from qdgs_lightning.errors import QDGSError
+
+
+class DataError(QDGSError):
+    """Data that are damaged, or that cannot be kept where they were asked to be."""
+
+
+def say(*lines: str) -> None:
+    """Print lines as they are."""
+    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def bar(doing: str, column: ProgressColumn) -> Progress:
+    """Make a bar that vanishes in the end; where there is no terminal nothing is shown at all.
+
+    Args:
+        doing: What goes on, in one word.
+        column: Says how far it is.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn(doing),
+        BarColumn(bar_width=10),
+        column,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def counting(doing: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar with how many of a number of things are done, their rate, and the time left.
+
+    Args:
+        doing: What is done to them, in one word.
+        total: How many there are.
+
+    Yields:
+        A function to call after each.
+    """
+    started, done = time.monotonic(), 0
+    column = TextColumn("{task.completed:.0f}/{task.total:.0f}, {task.fields[rate]}")
+    with bar(doing, column) as progress:
+        task = progress.add_task("", total=total, rate="")
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            if done % 32 == 0 or done == total:
+                rate = done / (time.monotonic() - started + 1e-9)
+                progress.update(task, completed=done, rate=f"{rate:.0f}/s,")
+
+        yield advance
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder apart and put it in its place once it is whole.
+
+    Whatever ends the block early leaves nothing behind; what a killed process leaves, the next one
+    takes away.
+
+    Args:
+        path: The folder to be made; its parents are made if need be.
+
+    Yields:
+        Where to write: a folder beside it.
+
+    Raises:
+        DataError: There is something in its place.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+    if path.exists():
+        raise DataError(f"{path} is there already; choose another name, or remove it.")
+    unfinished = path.with_name(f".unfinished_{path.name}")
+    try:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def workers_for(asked: int | None, images: int) -> int:
+    """How many processes to decode with; fewer than there are cores where there is little to do.
+
+    Raises:
+        DataError: The number that was asked for is negative.
+    """
+    if asked is None:
+        return min(os.cpu_count() or 1, images // 2000)
+    if asked < 0:
+        raise DataError(f"workers is {asked}; give 0 or more.")
+    return asked
