@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from qdgs_lightning.metrics import (
@@ -16,52 +17,87 @@ from qdgs_lightning.metrics import (
 from tests.metrics.pairs import Case, embedded_pairs
 
 CASE = Case(5, 1001, 0.3)
+IMAGES = 2 * CASE.pairs
 
 
-def pairs() -> tuple[torch.Tensor, torch.Tensor]:
+def images() -> tuple[Tensor, Tensor, Tensor]:
+    """Return embeddings of images in mixed order, the pairs' places, and whether they are same."""
     first, second, same = embedded_pairs(CASE)
-    distances = torch.from_numpy(((first - second) ** 2).sum(axis=1)).float()
-    return distances, torch.from_numpy(same)
+    rows = torch.cat([torch.from_numpy(first), torch.from_numpy(second)]).float()
+    place = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(1))
+    table = torch.empty_like(rows)
+    table[place] = rows
+    return table, place.view(2, CASE.pairs).T, torch.from_numpy(same)
 
 
 def expected(**options: str) -> VerificationResult:
-    return verification_accuracy(*pairs(), **options)  # type: ignore[arg-type]
+    first, second, same = embedded_pairs(CASE)
+    distances = torch.from_numpy(first).float() - torch.from_numpy(second).float()
+    return verification_accuracy(distances.square().sum(1), torch.from_numpy(same), **options)  # type: ignore[arg-type]
 
 
-def updated(metric: VerificationAccuracy, places: torch.Tensor) -> VerificationAccuracy:
-    distances, same = pairs()
+def metric(**options: object) -> VerificationAccuracy:
+    _, pairs, same = images()
+    return VerificationAccuracy(pairs, same, **options)  # type: ignore[arg-type]
+
+
+def updated(metric: VerificationAccuracy, places: Tensor) -> VerificationAccuracy:
+    table, _, _ = images()
     for batch in torch.split(places, 64):
-        metric.update(distances[batch], same[batch], batch)
+        metric.update(table[batch], batch)
     return metric
 
 
 def test_neither_batches_nor_order_nor_repeats_matter() -> None:
-    everything = torch.arange(CASE.pairs)
-    assert updated(VerificationAccuracy(), everything).compute() == expected()
-    shuffled = torch.randperm(CASE.pairs, generator=torch.Generator().manual_seed(0))
+    assert updated(metric(), torch.arange(IMAGES)).compute() == expected()
+    shuffled = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0))
     repeated = torch.cat([shuffled, shuffled[:100]])
-    assert updated(VerificationAccuracy(), repeated).compute() == expected()
+    assert updated(metric(), repeated).compute() == expected()
+
+
+def test_distances_are_kept_in_the_order_of_the_pairs() -> None:
+    found = updated(metric(), torch.arange(IMAGES))
+    assert found.distances is None
+    found.compute()
+    first, second, _ = embedded_pairs(CASE)
+    assert found.distances is not None
+    torch.testing.assert_close(
+        found.distances.double(),
+        torch.from_numpy(((first - second) ** 2).sum(1)),
+        atol=1e-6,
+        rtol=0,
+    )
 
 
 def test_arguments_reach_the_function() -> None:
-    metric = VerificationAccuracy(protocol="exhaustive", num_folds=5)
-    found = updated(metric, torch.arange(CASE.pairs)).compute()
-    assert found == verification_accuracy(*pairs(), protocol="exhaustive", num_folds=5)
+    found = updated(metric(protocol="exhaustive", num_folds=5), torch.arange(IMAGES)).compute()
+    assert found == expected(protocol="exhaustive", num_folds=5)  # type: ignore[arg-type]
     assert len(found.fold_accuracies) == 5
 
 
-def test_no_pairs_and_none_any_more() -> None:
-    metric = updated(VerificationAccuracy(), torch.arange(CASE.pairs))
-    metric.reset()
-    with pytest.raises(VerificationError):
-        metric.compute()
+def test_images_that_are_missing_are_counted() -> None:
+    with pytest.raises(VerificationError, match="2 of 2002 images were not embedded"):
+        updated(metric(), torch.arange(IMAGES - 2)).compute()
+    found = updated(metric(), torch.arange(IMAGES))
+    found.reset()
+    with pytest.raises(VerificationError, match="2002 of 2002 images"):
+        found.compute()
+
+
+def test_images_of_no_pair_do_no_harm() -> None:
+    _, pairs, same = images()
+    some = VerificationAccuracy(pairs[:400], same[:400])
+    table, _, _ = images()
+    some.update(table, torch.arange(IMAGES))
+    distances = (table[pairs[:400, 0]] - table[pairs[:400, 1]]).square().sum(1)
+    assert some.compute() == verification_accuracy(distances, same[:400])
 
 
 def _compute_on_rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    # As a distributed sampler has it: an odd number of pairs, so the first comes twice.
-    padded = torch.cat([torch.arange(CASE.pairs), torch.zeros(1, dtype=torch.int64)])
-    found = updated(VerificationAccuracy(), padded[rank::2]).compute()
+    # As a distributed sampler has it: three images more, so that both have equally many.
+    padded = torch.cat([torch.arange(IMAGES), torch.arange(3), torch.zeros(1).long()])
+    found = updated(metric(), padded[rank::2]).compute()
     assert found == expected()
     dist.destroy_process_group()
 

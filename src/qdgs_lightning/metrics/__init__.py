@@ -1,6 +1,15 @@
 """Metrics: torchmetrics that add up over batches and processes."""
 
+from qdgs_lightning.metrics.bootstrap import BootstrapError, Estimate
+from qdgs_lightning.metrics.disparate_impact import DisparateImpactError, disparate_impact
 from qdgs_lightning.metrics.group_accuracy import GroupAccuracy
+from qdgs_lightning.metrics.group_verification import (
+    GroupAccuracies,
+    GroupErrors,
+    GroupVerificationResult,
+    group_verification,
+)
+from qdgs_lightning.metrics.group_verification_metric import GroupVerificationAccuracy
 from qdgs_lightning.metrics.verification import (
     VerificationError,
     VerificationResult,
@@ -9,9 +18,18 @@ from qdgs_lightning.metrics.verification import (
 from qdgs_lightning.metrics.verification_metric import VerificationAccuracy
 
 __all__ = [
+    "BootstrapError",
+    "DisparateImpactError",
+    "Estimate",
+    "GroupAccuracies",
     "GroupAccuracy",
+    "GroupErrors",
+    "GroupVerificationAccuracy",
+    "GroupVerificationResult",
     "VerificationAccuracy",
     "VerificationError",
     "VerificationResult",
+    "disparate_impact",
+    "group_verification",
     "verification_accuracy",
 ]

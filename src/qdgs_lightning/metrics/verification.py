@@ -89,30 +89,20 @@ def verification_accuracy(
     """
     distances = distances.detach().cpu().double().flatten()
     same = is_same.detach().cpu().bool().flatten()
-    _check(distances, same, protocol=protocol, num_folds=num_folds)
-    sizes = torch.full((num_folds,), len(same) // num_folds)
-    sizes[: len(same) % num_folds] += 1
-    folds = torch.arange(num_folds).repeat_interleave(sizes)
-    if protocol == "facexzoo":
-        correct, thresholds = _facexzoo(1 - distances / 2, same, sizes)
-    else:
-        grid = torch.arange(400, dtype=torch.float64) * 0.01
-        if protocol == "exhaustive":
-            grid = torch.cat(
-                [torch.unique(distances), torch.tensor([math.inf], dtype=torch.float64)]
-            )
-        correct, thresholds = _by_accuracy(
-            distances, same, folds, grid, only_seen=protocol == "exhaustive"
-        )
-    accuracies = correct.double() / sizes
-    roc = _Roc.of(distances, same)
+    check_pairs(distances, same, protocol=protocol, num_folds=num_folds)
+    folds = contiguous_folds(len(same), num_folds)
+    scale = Scale.of(distances, protocol)
+    right, thresholds = scale.judge(scale.levels[None], same, folds)
+    correct = folds[right[0]].bincount(minlength=num_folds)
+    accuracies = correct.double() / folds.bincount()
+    roc = Roc.of(distances, same)
     return VerificationResult(
         protocol=protocol,
         accuracy=float(accuracies.mean()),
         std=float(accuracies.std(correction=0)),
         standard_error=float(accuracies.std(correction=1)) / math.sqrt(num_folds),
         fold_accuracies=tuple(accuracies.tolist()),
-        fold_thresholds=tuple(thresholds.tolist()),
+        fold_thresholds=tuple(thresholds[0].tolist()),
         auc=roc.auc(),
         eer=roc.eer(),
         tar={rate: roc.tar(rate) for rate in false_match_rates},
@@ -121,86 +111,149 @@ def verification_accuracy(
     )
 
 
-def _check(distances: Tensor, same: Tensor, *, protocol: str, num_folds: int) -> None:
-    """Refuse what has no accuracy."""
+def check_pairs(
+    distances: Tensor, same: Tensor, *, protocol: str, num_folds: int, whose: str = ""
+) -> None:
+    """Refuse pairs that have no accuracy.
+
+    Args:
+        distances: Shape ``[n]``.
+        same: Shape ``[n]``.
+        protocol: Its name.
+        num_folds: How many folds.
+        whose: What the sentence begins with where there are several sets of pairs.
+
+    Raises:
+        VerificationError: See `verification_accuracy`.
+    """
     if protocol not in get_args(Protocol):
         known = ", ".join(get_args(Protocol))
         raise VerificationError(f"protocol is {protocol!r}; give one of {known}.")
     if len(distances) != len(same):
         raise VerificationError(
-            f"There are {len(distances)} distances and {len(same)} labels; give one for each pair."
+            f"{whose}There are {len(distances)} distances and {len(same)} labels; give one for "
+            "each pair."
         )
     if bad := int((~distances.isfinite()).sum()):
         raise VerificationError(
-            f"{bad} of {len(distances)} distances are not finite; the embeddings hold NaN or "
-            "infinity, so look at the training run."
+            f"{whose}{bad} of {len(distances)} distances are not finite; the embeddings hold NaN "
+            "or infinity, so look at the training run."
         )
     if same.all() or not same.any():
         raise VerificationError(
-            "All pairs are of one kind; accuracy needs pairs of one person and of two."
+            f"{whose}All pairs are of one kind; accuracy needs pairs of one person and of two."
         )
     if not 2 <= num_folds <= len(same):
         raise VerificationError(
-            f"{len(same)} pairs cannot be cut into {num_folds} folds; give 2 folds or more, and "
-            "at least as many pairs."
+            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; give 2 folds or more, "
+            "and at least as many pairs."
         )
 
 
-def _by_accuracy(
-    distances: Tensor, same: Tensor, folds: Tensor, grid: Tensor, *, only_seen: bool
-) -> tuple[Tensor, Tensor]:
-    """Return correct answers in each fold at the threshold that is best for the others.
-
-    Args:
-        distances: Shape ``[n]``.
-        same: Shape ``[n]``.
-        folds: Which fold a pair is in, shape ``[n]``.
-        grid: Thresholds in ascending order, shape ``[t]``.
-        only_seen: Whether only distances of the other folds are candidates, and the last.
-    """
-    num_folds, steps = int(folds[-1]) + 1, len(grid)
-    # How many thresholds refuse a pair: sorted into these, all thresholds are counted at once.
-    refused = torch.searchsorted(grid, distances, right=True)
-    place = folds * (steps + 1) + refused
-    length = num_folds * (steps + 1)
-    hits = torch.bincount(place[same], minlength=length).view(num_folds, -1)
-    mistakes = torch.bincount(place[~same], minlength=length).view(num_folds, -1)
-    right = hits.cumsum(1) + mistakes.sum(1, keepdim=True) - mistakes.cumsum(1)
-    right = right[:, :steps]
-    of_others = right.sum(0) - right
-    if only_seen:
-        there = (hits + mistakes)[:, 1:]
-        unseen = there.sum(0) - there == 0
-        unseen[:, -1] = False
-        of_others = of_others.masked_fill(unseen, -1)
-    best = of_others.argmax(dim=1)
-    return right.gather(1, best[:, None])[:, 0], grid[best]
-
-
-def _facexzoo(cosines: Tensor, same: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return correct answers in each fold, and thresholds as squared distances."""
-    correct, thresholds = [], []
-    ends = sizes.cumsum(0)
-    for start, end in zip((ends - sizes).tolist(), ends.tolist(), strict=True):
-        others = torch.ones_like(same)
-        others[start:end] = False
-        low, high = cosines[others].min(), cosines[others].max()
-        steps = torch.arange(1, _FACEXZOO_STEPS + 1, dtype=torch.float64)
-        grid = low + (high - low) / _FACEXZOO_STEPS * steps
-        rates = []
-        for kind in (same, ~same):
-            scores = cosines[others & kind].sort().values
-            above = len(scores) - torch.searchsorted(scores, grid, right=True)
-            rates.append(above.double() / max(len(scores), 1))
-        threshold = grid[(rates[0] - rates[1]).argmax()]
-        scores, kind = cosines[start:end], same[start:end]
-        correct.append((scores[kind] > threshold).sum() + (scores[~kind] < threshold).sum())
-        thresholds.append(2 - 2 * threshold)
-    return torch.stack(correct), torch.stack(thresholds)
+def contiguous_folds(num_pairs: int, num_folds: int) -> Tensor:
+    """Return the fold of each pair, ``[n]``; where folds differ, the first have one pair more."""
+    sizes = torch.full((num_folds,), num_pairs // num_folds)
+    sizes[: num_pairs % num_folds] += 1
+    return torch.arange(num_folds).repeat_interleave(sizes)
 
 
 @dataclass(frozen=True)
-class _Roc:
+class Scale:
+    """Pairs as whole numbers, by which a protocol judges many replicates of them at once.
+
+    Attributes:
+        protocol: See `verification_accuracy`.
+        values: In ascending order the thresholds that the protocol may choose, or for ``facexzoo``
+            the cosines that occur, shape ``[t]``.
+        levels: For each pair how many thresholds refuse it, or the place of its cosine,
+            shape ``[n]``.
+    """
+
+    protocol: Protocol
+    values: Tensor
+    levels: Tensor
+
+    @classmethod
+    def of(cls, distances: Tensor, protocol: Protocol) -> "Scale":
+        """Sort distances, float64 ``[n]``, into the thresholds of a protocol."""
+        if protocol == "facexzoo":
+            return cls(protocol, *torch.unique(1 - distances / 2, return_inverse=True))
+        grid = torch.arange(400, dtype=torch.float64) * 0.01
+        if protocol == "exhaustive":
+            grid = torch.cat([torch.unique(distances), grid.new_tensor([math.inf])])
+        return cls(protocol, grid, torch.searchsorted(grid, distances, right=True))
+
+    def judge(self, levels: Tensor, same: Tensor, folds: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose each fold's threshold on the other folds, and judge its pairs by it.
+
+        Args:
+            levels: Those of the pairs of each replicate, shape ``[r, n]``.
+            same: Whether a pair is of one person, in all replicates, shape ``[n]``.
+            folds: Which fold a pair is in, from 0 without gaps, shape ``[n]``.
+
+        Returns:
+            Whether each pair is judged rightly, bool ``[r, n]``, and the thresholds as squared
+            distances ``[r, k]``.
+        """
+        if self.protocol == "facexzoo":
+            thresholds = _with_largest_difference(self._counts(levels, same, folds), self.values)
+            cosines, chosen = self.values[levels], thresholds[:, folds]
+            return torch.where(same, cosines > chosen, cosines < chosen), 2 - 2 * thresholds
+        best = _most_accurate(
+            self._counts(levels, same, folds), only_seen=self.protocol == "exhaustive"
+        )
+        return (levels <= best[:, folds]) == same, self.values[best]
+
+    def _counts(self, levels: Tensor, same: Tensor, folds: Tensor) -> Tensor:
+        """Count pairs of two people and of one, ``[2, r, k, t + 1]``, by fold and level."""
+        shape = (2, len(levels), int(folds.max()) + 1, len(self.values) + 1)
+        row = (same * shape[1] + torch.arange(shape[1])[:, None]) * shape[2] + folds
+        place = (row * shape[3] + levels).flatten()
+        return place.bincount(minlength=math.prod(shape)).view(shape)
+
+
+def _most_accurate(counts: Tensor, *, only_seen: bool) -> Tensor:
+    """Return for each fold which threshold gives most right answers on the others, ``[r, k]``.
+
+    Args:
+        counts: Of `Scale`, shape ``[2, r, k, t + 1]``.
+        only_seen: Whether only distances of the other folds are candidates, and the last.
+    """
+    mistakes, hits = counts
+    # The right answers but for a constant: true pairs accepted, less others accepted.
+    right = (hits - mistakes).cumsum(2)
+    of_others = (right.sum(1, keepdim=True) - right)[:, :, :-1]
+    if only_seen:
+        there = (hits + mistakes)[:, :, 1:]
+        unseen = there.sum(1, keepdim=True) == there
+        unseen[:, :, -1] = False
+        of_others = of_others.masked_fill(unseen, -1)  # accepting none gives 0
+    best: Tensor = of_others.argmax(dim=2)
+    return best
+
+
+def _with_largest_difference(counts: Tensor, cosines: Tensor) -> Tensor:
+    """Return for each fold the cosine that separates the kinds best on the others, ``[r, k]``.
+
+    Args:
+        counts: Of `Scale`, shape ``[2, r, k, t + 1]``.
+        cosines: Shape ``[t]``.
+    """
+    up_to = counts.cumsum(3)
+    up_to = up_to.sum(2, keepdim=True) - up_to  # of the other folds
+    total = up_to[..., -1:]
+    seen, all_seen = up_to.sum(0), total.sum(0)
+    low, high = cosines[(seen == 0).sum(2)], cosines[(seen < all_seen).sum(2)]
+    steps = torch.arange(1, _FACEXZOO_STEPS + 1, dtype=torch.float64)
+    grid = low[:, :, None] + ((high - low) / _FACEXZOO_STEPS)[:, :, None] * steps
+    place = torch.searchsorted(cosines, grid, right=True) - 1
+    above = total - up_to.gather(3, place.expand(2, *place.shape))
+    different, same = above.double() / total.clamp(min=1)
+    return grid.gather(2, (same - different).argmax(dim=2, keepdim=True))[:, :, 0]
+
+
+@dataclass(frozen=True)
+class Roc:
     """Rates at every threshold, from refusing all pairs to accepting all: ``[u + 1]`` each."""
 
     false_match: Tensor
@@ -208,7 +261,8 @@ class _Roc:
     num_different: int
 
     @classmethod
-    def of(cls, distances: Tensor, same: Tensor) -> "_Roc":
+    def of(cls, distances: Tensor, same: Tensor) -> "Roc":
+        """Count pairs of both kinds, ``[n]`` each, below every distance."""
         values, place = torch.unique(distances, return_inverse=True)
         rates = []
         for kind in (~same, same):
@@ -217,6 +271,7 @@ class _Roc:
         return cls(rates[0], rates[1], int((~same).sum()))
 
     def auc(self) -> float:
+        """Return the area under the curve."""
         return float(torch.trapezoid(self.true_match, self.false_match))
 
     def eer(self) -> float:
@@ -230,6 +285,7 @@ class _Roc:
         return low + share * (high - low)
 
     def tar(self, rate: float) -> float:
+        """Return the share of true pairs accepted where false matches keep a rate."""
         if rate * self.num_different < 1:
             warnings.warn(
                 f"{self.num_different} pairs of two people cannot show a false match rate of "

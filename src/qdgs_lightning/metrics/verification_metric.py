@@ -1,4 +1,4 @@
-"""Verification accuracy that adds up over batches and processes."""
+"""Verification accuracy from embeddings that come in batches, on any number of processes."""
 
 import torch
 from torch import Tensor
@@ -6,30 +6,36 @@ from torchmetrics import Metric
 
 from qdgs_lightning.metrics.verification import (
     Protocol,
+    VerificationError,
     VerificationResult,
     verification_accuracy,
 )
 
 
 class VerificationAccuracy(Metric):
-    """Keeps the distance of every pair and computes `verification_accuracy` of all.
+    """Keeps the embedding of every image, and computes `verification_accuracy` of the pairs.
 
-    Samplers of several processes pad the data so that all get equally many pairs. Pairs are told
-    apart by their places in the set, and each counts once, so the result is that of one process,
-    whatever their order was.
+    Images come in any order, and some come twice where samplers of several processes pad the data
+    so that all get equally many. Embeddings are told apart by the places of their images, so that
+    each pair counts once and the result is that of one process.
 
     Args:
+        pairs: Places of the two images of each pair, int64, shape ``[n, 2]``; folds follow it.
+        is_same: Whether a pair is of one person, bool, shape ``[n]``.
         protocol: See `verification_accuracy`.
         num_folds: How many folds.
 
+    Attributes:
+        distances: Squared Euclidean distance of every pair, on the CPU, shape ``[n]``, once
+            `compute` was called.
+
     Raises:
-        VerificationError: From `compute`: the pairs have no accuracy.
+        VerificationError: From `compute`: an image is missing, or the pairs have no accuracy.
 
     Example:
-        >>> metric = VerificationAccuracy()
-        >>> for first, second, is_same, index in loader:
-        ...     distances = (first - second).square().sum(dim=1)
-        ...     metric.update(distances, is_same, index)
+        >>> metric = VerificationAccuracy(lfw.pairs, lfw.is_same)
+        >>> for images, places in loader:
+        ...     metric.update(functional.normalize(backbone(images)), places)
         >>> metric.compute().accuracy
         0.9943
     """
@@ -37,45 +43,56 @@ class VerificationAccuracy(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    distances: list[Tensor]
-    same: list[Tensor]
+    embeddings: list[Tensor]
     places: list[Tensor]
 
-    def __init__(self, *, protocol: Protocol = "insightface", num_folds: int = 10) -> None:
+    def __init__(
+        self,
+        pairs: Tensor,
+        is_same: Tensor,
+        *,
+        protocol: Protocol = "insightface",
+        num_folds: int = 10,
+    ) -> None:
         super().__init__()
-        self.protocol = protocol
+        self.pairs = pairs
+        self.is_same = is_same
+        self.protocol: Protocol = protocol
         self.num_folds = num_folds
-        for state in ("distances", "same", "places"):
+        self.distances: Tensor | None = None
+        for state in ("embeddings", "places"):
             self.add_state(state, [], dist_reduce_fx="cat")
 
-    def update(self, distances: Tensor, is_same: Tensor, index: Tensor) -> None:
+    def update(self, embeddings: Tensor, places: Tensor) -> None:
         """Keep one batch.
 
         Args:
-            distances: Squared Euclidean distances of normalised embeddings, shape ``[n]``.
-            is_same: Whether a pair is of one person, shape ``[n]``.
-            index: Places of the pairs in their set, int64, shape ``[n]``; folds follow them.
+            embeddings: Of length one, shape ``[n, d]``.
+            places: Those of the images, int64, shape ``[n]``.
         """
-        self.distances.append(distances.detach().float())
-        self.same.append(is_same.bool())
-        self.places.append(index.long())
+        self.embeddings.append(embeddings.detach().float())
+        self.places.append(places.long())
 
     def compute(self) -> VerificationResult:
-        """Return the accuracy of all pairs of all processes."""
-        distances, same, places = (
-            _joined(state) for state in (self.distances, self.same, self.places)
-        )
-        order = places.argsort(stable=True)
-        first = torch.ones_like(order, dtype=torch.bool)
-        first[1:] = places[order][1:] != places[order][:-1]
-        kept = order[first]
+        """Return the accuracy of all pairs, from the images of all processes."""
+        embeddings, places = _joined(self.embeddings), _joined(self.places).long()
+        wanted = torch.unique(self.pairs)
+        if missing := int((~torch.isin(wanted, places.cpu())).sum()):
+            raise VerificationError(
+                f"{missing} of {len(wanted)} images were not embedded; do without limits on the "
+                "number of batches."
+            )
+        table = embeddings.new_empty(int(places.max()) + 1, embeddings.shape[1])
+        table[places] = embeddings
+        first, second = (table[column.to(table.device)] for column in self.pairs.T)
+        self.distances = (first - second).square().sum(dim=1).cpu()
         return verification_accuracy(
-            distances[kept], same[kept], protocol=self.protocol, num_folds=self.num_folds
+            self.distances, self.is_same, protocol=self.protocol, num_folds=self.num_folds
         )
 
 
 def _joined(state: list[Tensor] | Tensor) -> Tensor:
-    """Return one tensor, on the CPU; torchmetrics has joined it where there are processes."""
+    """Return one tensor; torchmetrics has joined it where there are processes."""
     if isinstance(state, list):
-        return torch.cat(state).cpu() if state else torch.empty(0)
-    return state.cpu()
+        return torch.cat(state) if state else torch.empty(0, 1)
+    return state
