@@ -24,6 +24,7 @@ from qdgs_lightning.guidance.clip import SHAPES_CLIP, create_clip
 from qdgs_lightning.models import ShapeAnnotator
 from qdgs_lightning.search import Archive, SearchConfig
 from qdgs_lightning.weights.files import load_weights
+from tests.faces import write_benchmark, write_training_set
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PACKAGE = Path(qdgs_lightning.__file__).parent
@@ -53,6 +54,16 @@ QD = SHAPES | {  # the last callback, QDRefresh
     "trainer.callbacks.init_args.every_n_epochs": "1",
     "trainer.callbacks.init_args.refresh_evaluations": "8",
 }
+FACES = {
+    "model.init_args.backbone": "IResNet",
+    "model.init_args.backbone.init_args.layers": "[1, 1, 1, 1]",
+    "model.init_args.backbone.init_args.width": "2",
+    "model.init_args.backbone.init_args.image_size": "32",
+    "data.init_args.image_size": "32",
+    "data.init_args.num_workers": "0",
+}
+TRAIN_FACES = FACES | {"data.init_args.batch_size": "4", "trainer.precision": "32-true"}
+FACE_LOGS = ("train/loss", "val/lfw", "val/mean")
 GENERATOR_LOGS = ("train/reconstruction", "train/flow", "val/reconstruction", "lr-Adam")
 POOL_LOGS = ("train/loss", "pool/evaluated", "pool/distinct")
 
@@ -67,6 +78,7 @@ class Fit:
         over: The configuration that it is laid over.
         after: The configuration whose checkpoint it starts from.
         exports: What its weights belong to: an attribute of the task, and how to make another.
+        files: Makes the files that it reads, in the folder where it runs.
     """
 
     small: dict[str, str]
@@ -74,6 +86,13 @@ class Fit:
     over: str | None = None
     after: str | None = None
     exports: tuple[str, Callable[[], nn.Module]] | None = None
+    files: Callable[[Path], None] | None = None
+
+
+def face_files(folder: Path) -> None:
+    """Make a training set of two identities and a benchmark of others."""
+    root = write_training_set(folder / "data" / "faces_webface_112x112", n=2, each=4)
+    write_benchmark(root / "lfw.bin", range(10, 14))
 
 
 IMPLICIT = ("generator", lambda: ImplicitGenerator(None))
@@ -105,7 +124,12 @@ FITS = {
         logs=("train/loss", "val/shape_accuracy", "val/colour_accuracy"),
         exports=("annotator", lambda: ShapeAnnotator(None)),
     ),
+    "faces_casia": Fit(small=TRAIN_FACES, logs=(*FACE_LOGS, "lr-SGD/pg1"), files=face_files),
+    "faces_casia_r50_arcface": Fit(
+        small=TRAIN_FACES, logs=(*FACE_LOGS, "lr-SGD"), files=face_files
+    ),
 }
+TESTS = {"faces_test": "faces_casia"}  # and whose checkpoint they test
 SEARCHES = {
     "shapes_search": {"emitters": "2", "batch_size": "4"},
     "shapes_search_published": {},
@@ -160,10 +184,12 @@ class Workplace:
         self.root = root
 
     def folder(self, name: str, purpose: str) -> Path:
-        """Make an empty folder, but for the checkpoint that the configuration starts from."""
+        """Make a folder with nothing but what the configuration reads, such as a checkpoint."""
         folder = self.root / purpose / name
         folder.mkdir(parents=True)
         after = FITS[name].after if name in FITS else None
+        if name in FITS and (make := FITS[name].files) is not None:
+            make(folder)
         if after is not None:
             wanted = folder / content(file_of(name))["model"]["init_args"]["init_from"]
             wanted.parent.mkdir(parents=True)
@@ -204,7 +230,7 @@ def fit(name: str, folder: Path, options: dict[str, str]) -> None:
 
 
 def test_every_configuration_is_tried_here() -> None:
-    assert {path.stem for path in CONFIGS.iterdir()} == {*FITS, *SEARCHES}
+    assert {path.stem for path in CONFIGS.iterdir()} == {*FITS, *SEARCHES, *TESTS}
     assert {path.suffix for path in CONFIGS.iterdir()} == {".yaml"}
     exporting = {name for name in FITS if "ExportWeights" in callbacks(name)}
     assert exporting == {name for name, case in FITS.items() if case.exports}
@@ -315,6 +341,25 @@ def test_a_qd_run_keeps_its_archive_and_shows_it(workplace: Workplace, name: str
         for figure in ("archive_heatmap", "elite_grid")
         for step in (0, 2)
     ]
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_reports_what_a_fit_learnt(workplace: Workplace, name: str) -> None:
+    checkpoint = workplace.short(TESTS[name]) / "checkpoints" / "last.ckpt"
+    folder = workplace.folder(name, "test")
+    face_files(folder)
+    options = CPU | FACES | {"ckpt_path": str(checkpoint)}
+    with pytest.warns(UserWarning, match=r"left out, since there is no .*cfp_fp\.bin"):
+        run("test", [name], folder, options)
+    report = json.loads((folder / "runs" / name / "version_0" / "verification.json").read_text())
+    validated = columns(checkpoint.parents[1])["val/lfw"][-1]
+    assert report["benchmarks"]["lfw"]["accuracy"] == pytest.approx(validated)
+    predict = {"data.init_args.predict": "data/faces_webface_112x112"}
+    run("predict", [name], folder, options | predict)
+    with (folder / "runs" / name / "version_1" / "embeddings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == [str(key) for key in range(1, 9)]
+    assert [row["identity"] for row in rows] == ["0"] * 4 + ["1"] * 4
 
 
 @pytest.mark.slow  # the first of all CMA-ES compiles itself

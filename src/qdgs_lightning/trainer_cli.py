@@ -1,4 +1,4 @@
-"""What `qdgs fit`, `validate` and `test` do beyond LightningCLI."""
+"""What `qdgs fit`, `validate`, `test` and `predict` do beyond LightningCLI."""
 
 import json
 import os
@@ -80,6 +80,15 @@ class TrainerCLI(LightningCLI):
         header = [f"qdgs-lightning {__version__}"]
         parser = super().init_parser(**kwargs, allow_abbrev=False, dump_header=header)
         assert isinstance(parser, Parser)
+        return parser
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        """Let callbacks write predictions as they come, instead of gathering all in memory."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.set_defaults(return_predictions=False)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:

@@ -2,6 +2,7 @@
 
 from qdgs_lightning.datamodules.checks import DataModuleError
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
+from qdgs_lightning.datamodules.faces import FaceDataModule
 from qdgs_lightning.datamodules.renders import AnnotatedRenders, BiasedRenders
 from qdgs_lightning.datamodules.shapes import ShapesDataModule
 from qdgs_lightning.datamodules.synthetic import LatentBatch, PoolDataset, SyntheticDataModule
@@ -11,6 +12,7 @@ __all__ = [
     "BiasedRenders",
     "DataModuleError",
     "FaceAugmentation",
+    "FaceDataModule",
     "LatentBatch",
     "PoolDataset",
     "ShapesDataModule",

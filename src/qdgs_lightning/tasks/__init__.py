@@ -2,6 +2,8 @@
 
 from qdgs_lightning.tasks.annotator import AnnotatorTraining
 from qdgs_lightning.tasks.clip import CLIPTraining
+from qdgs_lightning.tasks.face_recognition import FaceRecognizer
+from qdgs_lightning.tasks.face_verification import FaceRecognitionError
 from qdgs_lightning.tasks.implicit import ImplicitTraining
 from qdgs_lightning.tasks.shapes import ShapeClassification
 from qdgs_lightning.tasks.vae import VAETraining
@@ -9,6 +11,8 @@ from qdgs_lightning.tasks.vae import VAETraining
 __all__ = [
     "AnnotatorTraining",
     "CLIPTraining",
+    "FaceRecognitionError",
+    "FaceRecognizer",
     "ImplicitTraining",
     "ShapeClassification",
     "VAETraining",

@@ -1,0 +1,149 @@
+"""What a test of a recogniser tells: tables as in papers, files and numbers for loggers."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from qdgs_lightning.files import replacing
+from qdgs_lightning.metrics import GroupVerificationResult, VerificationResult
+from qdgs_lightning.metrics.bootstrap import Estimate
+
+_TITLES = {
+    "lfw": "LFW",
+    "cfp_fp": "CFP-FP",
+    "cplfw": "CPLFW",
+    "calfw": "CALFW",
+    "agedb_30": "AgeDB-30",
+}
+_COLUMNS = ("accuracy", "std", "standard_error", "auc", "eer", "num_same", "num_different")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceReport:
+    """Accuracies of benchmarks, and fairness between the groups that some of them are.
+
+    Attributes:
+        results: Of every benchmark, by name.
+        fairness: Of every set of groups, by name; groups are called as the benchmarks are.
+        about: What the numbers depend on: protocol, versions, seed, checkpoint and so on.
+    """
+
+    results: Mapping[str, VerificationResult]
+    fairness: Mapping[str, GroupVerificationResult]
+    about: Mapping[str, object]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy of the benchmarks that are no groups; NaN where there are none."""
+        grouped = {name for found in self.fairness.values() for name in found.num_same}
+        plain = [r.accuracy for name, r in self.results.items() if name not in grouped]
+        return sum(plain) / len(plain) if plain else math.nan
+
+    def scalars(self) -> dict[str, float]:
+        """Give numbers in [0, 1] for loggers, such as ``lfw``, ``mean`` and ``rfw/own/worst``."""
+        values = {name: result.accuracy for name, result in self.results.items()}
+        if not math.isnan(self.mean):
+            values["mean"] = self.mean
+        for name, found in self.fairness.items():
+            for kind in ("own", "pooled"):
+                groups = getattr(found, kind)
+                values[f"{name}/{kind}/mean"] = groups.mean.value
+                values[f"{name}/{kind}/worst"] = groups.accuracies[groups.worst].value
+                values[f"{name}/{kind}/disparate_impact"] = groups.disparate_impact.value
+                merged = getattr(found, f"merged_{kind}")
+                for side, estimate in (merged.accuracies if merged else {}).items():
+                    values[f"{name}/{kind}/{side}"] = estimate.value
+        return values
+
+    def tables(self) -> list[Table]:
+        """Lay out percentages: a table of benchmarks, and one for each set of groups."""
+        plain = Table(title=f"Accuracy, % (protocol {self.about['protocol']})")
+        grouped = {name for found in self.fairness.values() for name in found.num_same}
+        shown = {name: result for name, result in self.results.items() if name not in grouped}
+        for name in shown:
+            plain.add_column(_TITLES.get(name, name), justify="right")
+        plain.add_column("mean", justify="right")
+        cells = [f"{_percent(r.accuracy)} ± {_percent(r.std)}" for r in shown.values()]
+        plain.add_row(*cells, _percent(self.mean))
+        return [*([plain] if shown else []), *map(self._group_table, self.fairness)]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Keep everything in ``verification.json``, and a line for each benchmark in ``.csv``.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        whole, lines = folder / "verification.json", folder / "verification.csv"
+        content = {
+            **self.about,
+            "mean": self.mean,
+            "benchmarks": self.results,
+            "groups": self.fairness,
+        }
+        with replacing(whole) as path:
+            path.write_text(json.dumps(_plain(content), indent=2) + "\n")
+        with replacing(lines) as path, path.open("w", newline="") as file:
+            rates = sorted({rate for r in self.results.values() for rate in r.tar}, reverse=True)
+            writer = csv.writer(file)
+            writer.writerow(["benchmark", *_COLUMNS, *(f"tar@fmr={rate:g}" for rate in rates)])
+            for name, result in self.results.items():
+                row = [getattr(result, column) for column in _COLUMNS]
+                writer.writerow([name, *row, *(result.tar.get(rate, "") for rate in rates)])
+        return [whole, lines]
+
+    def _group_table(self, name: str) -> Table:
+        """Lay out one set of groups: thresholds of their own, one for all, and error rates."""
+        found = self.fairness[name]
+        table = Table(
+            "",
+            title=f"{name}, % (intervals of 95 % by {found.num_bootstrap} bootstrap replicates)",
+        )
+        for group in found.num_same:
+            table.add_column(group.removeprefix(f"{name}_"), justify="right")
+        for column in ("mean", "std", "worst / best"):
+            table.add_column(column, justify="right")
+        for title, groups, merged in (
+            ("own thresholds", found.own, found.merged_own),
+            ("one threshold", found.pooled, found.merged_pooled),
+        ):
+            accuracies = map(_interval, groups.accuracies.values())
+            spread = (groups.mean, groups.std, groups.disparate_impact)
+            table.add_row(title, *accuracies, *map(_interval, spread))
+            if merged is not None:
+                sides = (f"{side} {_interval(e)}" for side, e in merged.accuracies.items())
+                table.add_row("", *sides)
+        for rate, errors in found.at_false_match_rate.items():
+            for kind, of_groups in (("FMR", errors.false_match), ("FNMR", errors.false_non_match)):
+                rates = map(_interval, of_groups.values())
+                table.add_row(f"{kind} at FMR {100 * rate:g}", *rates)
+        return table
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    """Write a share with its interval, in percent."""
+    if math.isnan(estimate.low):
+        return _percent(estimate.value)
+    return f"{_percent(estimate.value)} [{_percent(estimate.low)}, {_percent(estimate.high)}]"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever JSON can hold)
+    """Turn tuples with names into objects, and numbers that JSON lacks into null."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,144 @@
+"""The datamodule of faces: what reaches a model, from which files, in which order."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, FaceDataModule
+from qdgs_lightning.datasets import RecordIODataset
+from tests.faces import write_benchmark, write_training_set
+
+PLAIN = FaceAugmentation(flip=0, crop=0, low_resolution=0, photometric=0)
+
+
+class Recorder(LightningModule):
+    """Keeps the batches that it gets."""
+
+    automatic_optimization = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_batches: list[tuple[int, Tensor, Tensor]] = []
+        self.test_batches: list[tuple[int, Tensor, Tensor]] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """Keep it."""
+        self.train_batches.append((self.current_epoch, *batch))
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ANN401
+        """Take no notice."""
+
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:  # noqa: ANN401
+        """Keep it."""
+        self.test_batches.append((dataloader_idx, *batch))
+
+    def configure_optimizers(self) -> None:
+        """Train nothing."""
+
+
+def trainer(folder: Path, **options: Any) -> Trainer:
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **options,
+    )
+
+
+def batches(root: Path, folder: Path, **options: Any) -> list[tuple[int, Tensor, Tensor]]:
+    recorder = Recorder()
+    data = FaceDataModule(train=root, **{"batch_size": 5, "num_workers": 0, **options})
+    trainer(folder, max_epochs=2).fit(recorder, datamodule=data)
+    assert data.num_classes == 4
+    return recorder.train_batches
+
+
+def test_an_epoch_has_every_image_once_in_another_order_each_time(tmp_path: Path) -> None:
+    root = write_training_set(tmp_path / "set")
+    dataset = RecordIODataset(root)
+    truth = {
+        bytes(image.numpy().tobytes()): label for image, label in (dataset[i] for i in range(32))
+    }
+    found = batches(root, tmp_path, augmentation=PLAIN)
+    assert len(found) == 2 * 6  # two of thirty-two images are left out
+    orders = []
+    for epoch in (0, 1):
+        images = torch.cat([x for e, x, _ in found if e == epoch])
+        labels = torch.cat([y for e, _, y in found if e == epoch])
+        assert images.dtype == torch.float32
+        keys = [(255 * image).round().byte().numpy().tobytes() for image in images]
+        assert len(set(keys)) == 30
+        assert [truth[key] for key in keys] == labels.tolist()
+        orders.append(keys)
+    assert orders[0] != orders[1]
+
+
+def test_alterations_follow_from_seed_and_batch(tmp_path: Path) -> None:
+    root = write_training_set(tmp_path / "set")
+    first, again, other = (batches(root, tmp_path, seed=seed) for seed in (3, 3, 4))
+    for (_, a, _), (_, b, _) in zip(first, again, strict=True):
+        assert torch.equal(a, b)
+    assert not any(torch.equal(a, b) for (_, a, _), (_, b, _) in zip(first, other, strict=True))
+
+
+def test_worker_processes_change_nothing(tmp_path: Path) -> None:
+    root = write_training_set(tmp_path / "set")
+    alone, helped = (batches(root, tmp_path, num_workers=n) for n in (0, 2))
+    for (_, a, _), (_, b, _) in zip(alone, helped, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_benchmarks_that_are_there_are_loaded_in_the_order_asked_for(tmp_path: Path) -> None:
+    write_benchmark(tmp_path / "lfw.bin", range(10, 14))
+    write_benchmark(tmp_path / "rfw_asian.bin", range(20, 24))
+    write_benchmark(tmp_path / "rfw_indian.bin", range(30, 34))
+    data = FaceDataModule(
+        benchmarks=tmp_path,
+        test_on=["rfw", "cfp_fp", "lfw"],
+        num_workers=0,
+        eval_batch_size=7,
+        image_size=32,
+    )
+    recorder = Recorder()
+    with pytest.warns(UserWarning, match=r"cfp_fp"):
+        trainer(tmp_path).test(recorder, datamodule=data, verbose=False)
+    assert list(data.benchmarks) == ["rfw_asian", "rfw_indian", "lfw"]
+    assert data.groups == {"rfw": ["rfw_asian", "rfw_indian"]}
+    for index, pairs in enumerate(data.benchmarks.values()):
+        images = torch.cat([x for i, x, _ in recorder.test_batches if i == index])
+        places = torch.cat([y for i, _, y in recorder.test_batches if i == index])
+        assert places.tolist() == list(range(len(pairs)))
+        truth = torch.stack([pairs[i][0] for i in range(len(pairs))])
+        assert torch.equal((255 * images).round().byte(), truth)  # and nothing is altered
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"num_workers": -1}, "num_workers is -1"),
+        ({"batch_size": 33}, "has 32 images, too few for a batch of 33"),
+    ],
+)
+def test_settings_that_leave_nothing_are_refused(
+    tmp_path: Path, options: dict[str, Any], complaint: str
+) -> None:
+    root = write_training_set(tmp_path / "set")
+    with pytest.raises(DataModuleError, match=complaint):
+        batches(root, tmp_path, **options)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataModuleError, match="nothing to train on"):
+        trainer(tmp_path, max_epochs=1).fit(Recorder(), datamodule=FaceDataModule())
+    with pytest.raises(DataModuleError, match=r"None of lfw is in .*: set"):
+        trainer(tmp_path).test(
+            Recorder(), datamodule=FaceDataModule(benchmarks=tmp_path, test_on=["lfw"])
+        )
