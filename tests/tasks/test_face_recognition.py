@@ -134,6 +134,8 @@ def test_a_test_reports_what_the_protocol_says(tmp_path: Path, data: FaceDataMod
     ratio = min(accuracies.values()) / max(accuracies.values())
     assert logged["test/rfw/own/disparate_impact"] == pytest.approx(ratio)
     assert logged["test/rfw/own/dark"] == pytest.approx(accuracies["rfw_indian"])
+    ratio = accuracies["rfw_indian"] / accuracies["rfw_asian"]
+    assert logged["test/rfw/own/dark_to_light"] == pytest.approx(ratio)
     assert kept["protocol"] == "insightface"
     assert kept["color_order"] == "rgb"
     assert kept["versions"]["torch"] == torch.__version__.partition("+")[0]

@@ -1,11 +1,7 @@
-"""The image files of a benchmark, as they are kept."""
+"""The image files of a benchmark."""
 
-from pathlib import Path
-
-from qdgs_lightning.datasets import VerificationDataError, VerificationPairs
+from qdgs_lightning.datasets import VerificationPairs
 from qdgs_lightning.datasets.record_packing import encode_jpeg
-from qdgs_lightning.datasets.verification_bin import BinImages, _bytes, _mapped
-from qdgs_lightning.datasets.verification_set import ImageFiles
 
 
 def image_file(pairs: VerificationPairs, row: int) -> bytes:
@@ -21,19 +17,10 @@ def image_file(pairs: VerificationPairs, row: int) -> bytes:
     Raises:
         VerificationDataError: It cannot be read.
     """
-    source = pairs._source
-    if isinstance(source, BinImages):
-        if source._data is None:
-            source._data = _mapped(source._path)
-        return _bytes(source._data, source._payloads[row])
-    if isinstance(source, ImageFiles) and source._landmarks is None:
-        try:
-            return Path(source.describe(row)).read_bytes()
-        except OSError as error:
-            raise VerificationDataError(f"it cannot be read: {error.strerror}") from error
-    return encode_jpeg(pairs[row][0])
+    kept = pairs.encoded(row)
+    return encode_jpeg(pairs[row][0]) if kept is None else kept
 
 
 def image_place(pairs: VerificationPairs, row: int) -> str:
     """Say where an image of a benchmark is."""
-    return f"image {pairs._source.describe(row)}"
+    return f"image {pairs.describe(row)}"

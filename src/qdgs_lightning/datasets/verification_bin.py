@@ -60,9 +60,13 @@ class BinImages:
 
     def load(self, index: int) -> Tensor:
         """Return an image, uint8 RGB ``[3, H, W]``."""
+        return decode_rgb(self.encoded(index))
+
+    def encoded(self, index: int) -> bytes:
+        """Return the bytes of an image."""
         if self._data is None:
             self._data = _mapped(self._path)
-        return decode_rgb(_bytes(self._data, self._payloads[index]))
+        return _bytes(self._data, self._payloads[index])
 
     def describe(self, index: int) -> str:
         """Say which image of the file it is."""

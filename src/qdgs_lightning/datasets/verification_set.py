@@ -27,6 +27,9 @@ class ImageSource(Protocol):
     def load(self, index: int) -> Tensor:
         """Return one, uint8 RGB ``[3, H, W]``; raises a `QDGSError` or an `OSError`."""
 
+    def encoded(self, index: int) -> bytes | None:
+        """Return its file as it is kept; None where an image is made of the file first."""
+
     def describe(self, index: int) -> str:
         """Say where it is."""
 
@@ -107,6 +110,24 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
                 f"({str(error).rstrip('.')}); bring another copy of the set."
             ) from error
 
+    def encoded(self, index: int) -> bytes | None:
+        """Return the file of an image as it is kept, None where images are aligned first.
+
+        Raises:
+            VerificationDataError: It cannot be read.
+        """
+        try:
+            return self._source.encoded(index)
+        except OSError as error:
+            raise VerificationDataError(
+                f"Image {index} of {self.name}, {self.describe(index)}, cannot be read: "
+                f"{error.strerror}."
+            ) from error
+
+    def describe(self, index: int) -> str:
+        """Say where an image is."""
+        return self._source.describe(index)
+
 
 class ImageFiles:
     """Image files, decoded, and aligned where landmarks are given.
@@ -130,10 +151,17 @@ class ImageFiles:
 
     def load(self, index: int) -> Tensor:
         """Return an image, uint8 RGB ``[3, H, W]``."""
-        image = decode_rgb(Path(self._paths[index]).read_bytes())
+        image = decode_rgb(self._file(index))
         if self._landmarks is None:
             return image
         return align_face(image, self._landmarks[index], size=self._size)
+
+    def encoded(self, index: int) -> bytes | None:
+        """Return the file, if it is the image as it is."""
+        return self._file(index) if self._landmarks is None else None
+
+    def _file(self, index: int) -> bytes:
+        return Path(self._paths[index]).read_bytes()
 
     def describe(self, index: int) -> str:
         """Name the file."""

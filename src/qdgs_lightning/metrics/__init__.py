@@ -9,7 +9,6 @@ from qdgs_lightning.metrics.group_verification import (
     GroupVerificationResult,
     group_verification,
 )
-from qdgs_lightning.metrics.group_verification_metric import GroupVerificationAccuracy
 from qdgs_lightning.metrics.verification import (
     VerificationError,
     VerificationResult,
@@ -24,7 +23,6 @@ __all__ = [
     "GroupAccuracies",
     "GroupAccuracy",
     "GroupErrors",
-    "GroupVerificationAccuracy",
     "GroupVerificationResult",
     "VerificationAccuracy",
     "VerificationError",

@@ -121,10 +121,11 @@ def group_verification(
     pairs with replacement from each kind of pairs in each fold of each group as there are: the
     benchmark's design stays, and no pair gets into both sides of a split. It chooses all thresholds
     anew, for a pooled threshold suits no single group, whose accuracy moves with it: of simulated
-    pairs, such intervals held the truth in 94 to 98 of 100 cases, and those at fixed thresholds in
-    84 to 91. Which groups are worst and best is not chosen anew: among groups that are equal every
-    replicate has a worst, and no interval of the ratio held 1; now 89 of 100 do. Pairs share images
-    and identities, of which intervals know nothing: true ones are wider.
+    groups that it suits badly such intervals held the truth in about 95 of 100 cases, and those at
+    fixed thresholds in 84 to 90. Which groups are worst and best is not chosen anew: among groups
+    that are equal every replicate has a worst, and no interval of the ratio would hold 1; as it is,
+    89 of 100 do. Pairs share images and identities, of which intervals know nothing: true ones are
+    wider.
 
     Args:
         distances: Squared Euclidean distances of normalised embeddings, in [0, 4], shape ``[n]``.

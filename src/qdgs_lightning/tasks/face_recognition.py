@@ -224,6 +224,8 @@ class FaceRecognizer(LightningModule):
         )
         for table in report.tables():
             Console().print(table)
+        # The trainer would print all again, once for each loader.
+        self.trainer.test_loop.verbose = False
         for path in report.write(run_folder(self.trainer)):
             log_file(self.trainer, path, kind=path.suffix[1:])
         curves = {

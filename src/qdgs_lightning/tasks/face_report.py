@@ -57,13 +57,19 @@ class FaceReport:
                 values[f"{name}/{kind}/worst"] = groups.accuracies[groups.worst].value
                 values[f"{name}/{kind}/disparate_impact"] = groups.disparate_impact.value
                 merged = getattr(found, f"merged_{kind}")
-                for side, estimate in (merged.accuracies if merged else {}).items():
-                    values[f"{name}/{kind}/{side}"] = estimate.value
+                if merged is None:
+                    continue
+                sides = {side: estimate.value for side, estimate in merged.accuracies.items()}
+                values |= {f"{name}/{kind}/{side}": value for side, value in sides.items()}
+                if len(sides) == 2:  # as published, whichever is worse
+                    (first, a), (second, b) = sides.items()
+                    values[f"{name}/{kind}/{first}_to_{second}"] = a / b
         return values
 
     def tables(self) -> list[Table]:
         """Lay out percentages: a table of benchmarks, and one for each set of groups."""
-        plain = Table(title=f"Accuracy, % (protocol {self.about['protocol']})")
+        title = f"Accuracy, % (protocol {self.about['protocol']})"
+        plain = Table(title=title, min_width=len(title))
         grouped = {name for found in self.fairness.values() for name in found.num_same}
         shown = {name: result for name, result in self.results.items() if name not in grouped}
         for name in shown:
@@ -115,9 +121,13 @@ class FaceReport:
             accuracies = map(_interval, groups.accuracies.values())
             spread = (groups.mean, groups.std, groups.disparate_impact)
             table.add_row(title, *accuracies, *map(_interval, spread))
-            if merged is not None:
-                sides = (f"{side} {_interval(e)}" for side, e in merged.accuracies.items())
-                table.add_row("", *sides)
+            if merged is None:
+                continue
+            gaps = [""] * len(found.num_same)
+            for side, estimate in merged.accuracies.items():
+                table.add_row(f"  {side}", *gaps, _interval(estimate))
+            ratio = _interval(merged.disparate_impact)
+            table.add_row(f"  {merged.worst} / {merged.best}", *gaps, "", "", ratio)
         for rate, errors in found.at_false_match_rate.items():
             for kind, of_groups in (("FMR", errors.false_match), ("FNMR", errors.false_non_match)):
                 rates = map(_interval, of_groups.values())
@@ -130,10 +140,10 @@ def _percent(share: float) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    """Write a share with its interval, in percent."""
+    """Write a share, and below it its interval, in percent."""
     if math.isnan(estimate.low):
         return _percent(estimate.value)
-    return f"{_percent(estimate.value)} [{_percent(estimate.low)}, {_percent(estimate.high)}]"
+    return f"{_percent(estimate.value)}\n[{_percent(estimate.low)}, {_percent(estimate.high)}]"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever JSON can hold)

@@ -86,9 +86,7 @@ class FaceVerification(nn.Module):
     def distances(self) -> dict[str, Tensor]:
         """Return the squared distance of every pair of every benchmark that `results` judged."""
         return {
-            name: metric.distances
-            for name, metric in self._named()
-            if metric.distances is not None
+            name: metric.distances for name, metric in self._named() if metric.distances is not None
         }
 
     def report(
