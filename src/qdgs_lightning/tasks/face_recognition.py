@@ -318,7 +318,7 @@ class FaceRecognizer(LightningModule):
             FaceRecognitionError: It has no faces.
         """
         data = getattr(self.trainer, "datamodule", None)
-        if not hasattr(data, "benchmarks"):
+        if not all(hasattr(data, name) for name in ("benchmarks", "groups", "merge")):
             raise FaceRecognitionError(
                 "FaceRecognizer needs data with identities and benchmarks: use FaceDataModule."
             )
