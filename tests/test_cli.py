@@ -13,7 +13,9 @@ from lightning.pytorch.loggers import WandbLogger
 
 from qdgs_lightning import __version__
 from qdgs_lightning.cli import main
+from qdgs_lightning.datasets.record_writer import write_record_dataset
 from qdgs_lightning.trainer_cli import TrainerCLI
+from tests.faces import identities
 
 CONFIG = """
 seed_everything: 3
@@ -275,3 +277,31 @@ def test_wandb_is_offline_without_key_and_holds_the_nested_config(
     staged = [path for path in (tmp_path / "staging").rglob("*") if path.is_file()]
     assert config in {path.read_bytes() for path in staged}
     assert saved(runs()[0])["model"] == held["model"]
+
+
+def test_a_bad_record_is_one_sentence_from_a_worker_process_too(tmp_path: Path) -> None:
+    images = identities(range(2), 4, side=16)
+    images[1][2] = b"no jpeg"
+    write_record_dataset(tmp_path / "set", images, height=16, width=16)
+    words = ["fit", "--model", "FaceRecognizer", "--data", "FaceDataModule"]
+    for name, value in {
+        "model.backbone": "IResNet",
+        "model.backbone.layers": "[1,1,1,1]",
+        "model.backbone.width": "2",
+        "model.backbone.image_size": "16",
+        "model.head": "ArcFace",
+        "data.train": str(tmp_path / "set"),
+        "data.batch_size": "4",
+        "data.num_workers": "1",
+        "trainer.accelerator": "cpu",
+        "trainer.logger": "false",
+        "trainer.default_root_dir": str(tmp_path),
+        "trainer.max_epochs": "1",
+    }.items():
+        words += [f"--{name}", value]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    complaint = str(ended.value)
+    assert complaint.startswith(f"qdgs: Record 7 of {tmp_path / 'set' / 'train.rec'} is bad")
+    assert complaint.endswith("set on_bad_record to skip.")
+    assert "Traceback" not in complaint

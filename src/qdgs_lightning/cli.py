@@ -178,4 +178,8 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" '{Path(os.fsdecode(error.filename))}'" if error.filename else ""
         return f"{error.strerror}{where}: choose a place that can be read and written."
-    return " ".join(str(error).split())
+    text = str(error)
+    if text.startswith("Caught ") and "\nOriginal Traceback" in text:
+        # In a process that loads data; the last line is "package.Error: sentence".
+        text = text.splitlines()[-1].partition(": ")[2] or text
+    return " ".join(text.split())

@@ -251,15 +251,23 @@ def test_precision_of_measurement_is_full_unless_asked(
     assert 1e-4 < np.abs(found["full"] - found["half"]).max() < 0.1
 
 
-def test_channels_last_and_compilation_change_no_accuracy(
-    tmp_path: Path, data: FaceDataModule
-) -> None:
+def test_channels_last_changes_no_accuracy(tmp_path: Path, data: FaceDataModule) -> None:
     backbone = small()
     truth = verification_accuracy(*embedded(backbone, tmp_path / "lfw.bin"))
     recognizer = FaceRecognizer(backbone=backbone, channels_last=True, num_bootstrap=0)
     logged = trainer(tmp_path).test(recognizer, datamodule=data, verbose=False)[0]
     assert logged["test/lfw"] == pytest.approx(truth.accuracy)
     assert backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compilation_is_asked_for(tmp_path: Path, data: FaceDataModule) -> None:
+    backbone = small()
+    truth = verification_accuracy(*embedded(backbone, tmp_path / "lfw.bin"))
+    with torch.compiler.set_stance("force_eager"):  # for want of a compiler on every machine
+        recognizer = FaceRecognizer(backbone=backbone, compile=True, num_bootstrap=0)
+        logged = trainer(tmp_path).test(recognizer, datamodule=data, verbose=False)[0]
+    assert backbone._compiled_call_impl is not None
+    assert logged["test/lfw"] == pytest.approx(truth.accuracy)
 
 
 def test_a_head_that_is_missing_or_too_small_is_refused(
