@@ -66,3 +66,9 @@ def write_benchmark(path: Path, numbers: Sequence[int], n: int = 40, *, side: in
         images += [of[a][i], of[a if same else b][j]]
     write_verification_bin(path, images, is_same)
     return path
+
+
+def write_face_files(folder: Path) -> None:
+    """Make a training set of two identities and a benchmark of others, where configs have them."""
+    root = write_training_set(folder / "data" / "faces_webface_112x112", n=2, each=4)
+    write_benchmark(root / "lfw.bin", range(10, 14))
