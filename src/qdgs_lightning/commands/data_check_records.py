@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from rich.progress import DownloadColumn
 
 from qdgs_lightning.commands.data_checks import Findings, ImageCheck, ImageChecks
-from qdgs_lightning.commands.data_common import bar
 from qdgs_lightning.datasets.record_index import (
     RecordIndex,
     RecordLayout,
@@ -19,6 +18,7 @@ from qdgs_lightning.datasets.record_index import (
     read_property,
 )
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
+from qdgs_lightning.progress import passing_bar
 
 _MOST_NAMED = 5
 
@@ -100,7 +100,7 @@ def _find_records(file: RecordFile, findings: Findings) -> list[tuple[int, int, 
     """Go through a file; return where whole records begin, their ids, and which hold no image."""
     found: list[tuple[int, int, bool]] = []
     place, size = 0, len(file.data)
-    with bar("Reading", DownloadColumn()) as progress:
+    with passing_bar("Reading", DownloadColumn()) as progress:
         task = progress.add_task("", total=size)
         while place < size:
             try:

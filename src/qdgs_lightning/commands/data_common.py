@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.progress import passing_bar
 
 
 class DataError(QDGSError):
@@ -20,25 +21,6 @@ class DataError(QDGSError):
 def say(*lines: str) -> None:
     """Print lines as they are."""
     Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-
-
-def bar(doing: str, column: ProgressColumn) -> Progress:
-    """Make a bar that vanishes in the end; where there is no terminal nothing is shown at all.
-
-    Args:
-        doing: What goes on, in one word.
-        column: Says how far it is.
-    """
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn(doing),
-        BarColumn(bar_width=10),
-        column,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 @contextmanager
@@ -54,7 +36,7 @@ def counting(doing: str, total: int) -> Iterator[Callable[[], None]]:
     """
     started, done = time.monotonic(), 0
     column = TextColumn("{task.completed:.0f}/{task.total:.0f}, {task.fields[rate]}")
-    with bar(doing, column) as progress:
+    with passing_bar(doing, column) as progress:
         task = progress.add_task("", total=total, rate="")
 
         def advance() -> None:

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.commands.data_common import DataError, say
-from qdgs_lightning.commands.data_pair_files import image_file
-from qdgs_lightning.commands.data_pairs import describe_pairs
+from qdgs_lightning.commands.data_pairs import describe_pairs, image_file
 from qdgs_lightning.commands.data_places import Kind, find_kind
 from qdgs_lightning.datasets import (
     FaceFolderDataset,

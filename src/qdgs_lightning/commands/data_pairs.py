@@ -10,7 +10,6 @@ from torch import Tensor
 from qdgs_lightning.commands.data_checks import Findings, ImageChecks
 from qdgs_lightning.commands.data_common import DataError, counting, new_folder, say
 from qdgs_lightning.commands.data_draw import FOLDS, draw_pairs
-from qdgs_lightning.commands.data_pair_files import image_file, image_place
 from qdgs_lightning.commands.data_places import Kind
 from qdgs_lightning.datasets import (
     VerificationPairs,
@@ -20,7 +19,24 @@ from qdgs_lightning.datasets import (
 )
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError
 from qdgs_lightning.datasets.image_header import image_header
-from qdgs_lightning.datasets.record_packing import resized_jpeg
+from qdgs_lightning.datasets.record_packing import encode_jpeg, resized_jpeg
+
+
+def image_file(pairs: VerificationPairs, row: int) -> bytes:
+    """Return the file of an image of a benchmark.
+
+    Args:
+        pairs: The benchmark.
+        row: Which image.
+
+    Returns:
+        Its bytes as they are kept; a new JPEG file where a benchmark aligns its images first.
+
+    Raises:
+        VerificationDataError: It cannot be read.
+    """
+    kept = pairs.encoded(row)
+    return encode_jpeg(pairs[row][0]) if kept is None else kept
 
 
 class PairChecks(ImageChecks):
@@ -46,8 +62,7 @@ class PairChecks(ImageChecks):
 
     def name(self, row: int) -> str:
         """Say where the image is."""
-        place = image_place(self.pairs, row)
-        return f"I{place[1:]}"
+        return f"Image {self.pairs.describe(row)}"
 
 
 def check_pairs(path: Path, findings: Findings, *, workers: int | None) -> None:
@@ -160,8 +175,8 @@ def _chosen(
             f"{source} has no pairs.txt; set pairs to a list, or to a number of them, such as 6000."
         )
     benchmark = load_verification_pairs(source, pairs=pairs)
-    load, describe = partial(image_file, benchmark), partial(image_place, benchmark)
-    return benchmark.pairs, benchmark.is_same, load, describe
+    load = partial(image_file, benchmark)
+    return benchmark.pairs, benchmark.is_same, load, lambda row: f"image {benchmark.describe(row)}"
 
 
 def unpack_pairs(source: Path, output: Path) -> None:
@@ -186,9 +201,10 @@ def unpack_pairs(source: Path, output: Path) -> None:
             try:
                 names.append(f"{row:0{digits}}{image_header(data).suffix}")
             except ImageDecodingError as error:
+                reason = str(error).rstrip(".")
                 raise DataError(
-                    f"Cannot unpack {image_place(pairs, row)} ({str(error).rstrip('.')}); list all "
-                    "that are damaged with qdgs data verify."
+                    f"Cannot unpack image {pairs.describe(row)} ({reason}); list all that are "
+                    "damaged with qdgs data verify."
                 ) from error
             (unfinished / names[-1]).write_bytes(data)
             advance()

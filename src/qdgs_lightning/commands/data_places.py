@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 
 from qdgs_lightning.commands.data_common import DataError
+from qdgs_lightning.datasets.image_folder import find_records
 
 
 class Kind(Enum):
@@ -25,7 +26,8 @@ def find_kind(path: Path) -> tuple[Kind, Path]:
         The kind, and the path; that of the file itself where a folder holds one .rec file.
 
     Raises:
-        DataError: It is none of these, or holds several .rec files.
+        DataError: It is none of these.
+        FaceFolderError: It holds several .rec files.
     """
     if not path.exists():
         raise DataError(f"{path} is not there; name a .rec or .bin file, or a folder.")
@@ -34,13 +36,8 @@ def find_kind(path: Path) -> tuple[Kind, Path]:
         if path.suffix not in kinds:
             raise DataError(f"{path} is of no known kind; name a .rec or .bin file, or a folder.")
         return kinds[path.suffix], path
-    records = sorted(path.glob("*.rec"))
-    train = path / "train.rec"
-    if train in records or len(records) == 1:
-        return Kind.RECORDS, train if train in records else records[0]
-    if records:
-        names = ", ".join(file.name for file in records)
-        raise DataError(f"{path} holds {names}; name one of them.")
+    if (records := find_records(path)) is not None:
+        return Kind.RECORDS, records
     if any(path.glob("*pair*.txt")) or (path / "Protocol").is_dir():
         return Kind.PAIRS, path
     bins = sorted(file.name for file in path.glob("*.bin"))

@@ -1,15 +1,14 @@
 """Face images as files, in a folder for each identity."""
 
-import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.datasets.folder import make_dataset
 
+from qdgs_lightning.datasets.face_images import FaceImages, OnBadRecord
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
 from qdgs_lightning.datasets.record_dataset import RecordIODataset
 from qdgs_lightning.errors import QDGSError
@@ -63,7 +62,7 @@ def find_faces(root: Path) -> FaceFiles:
     return FaceFiles(identities, [path for path, _ in found], [label for _, label in found])
 
 
-class FaceFolderDataset(Dataset[tuple[Tensor, int]]):
+class FaceFolderDataset(FaceImages):
     """The images of a folder ``root/<identity>/<image>``, as of torchvision's ImageFolder.
 
     Args:
@@ -85,14 +84,11 @@ class FaceFolderDataset(Dataset[tuple[Tensor, int]]):
         (torch.Size([3, 112, 112]), torch.uint8)
     """
 
-    def __init__(
-        self, root: str | Path, *, on_bad_record: Literal["raise", "skip"] = "raise"
-    ) -> None:
-        if on_bad_record not in ("raise", "skip"):
-            raise FaceFolderError(f"on_bad_record is {on_bad_record!r}; give raise or skip.")
+    error = FaceFolderError
+
+    def __init__(self, root: str | Path, *, on_bad_record: OnBadRecord = "raise") -> None:
+        super().__init__(on_bad_record=on_bad_record)
         self.root = Path(root)
-        self.on_bad_record = on_bad_record
-        self.bad_paths: set[str] = set()
         self.identities, self.paths, self._labels = found = find_faces(self.root)
         self.num_classes = len(self.identities)
         if found.empty:
@@ -105,26 +101,10 @@ class FaceFolderDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return an image, uint8 RGB ``[3, H, W]``, and its identity.
-
-        Raises:
-            FaceFolderError: The image cannot be decoded, unless it is to be skipped.
-            IndexError: There are fewer images.
-        """
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        for step in range(len(self)):
-            row = (index + step) % len(self)
-            try:
-                return self._load(row)
-            except FaceFolderError as error:
-                if self.on_bad_record == "raise":
-                    raise
-                if self.paths[row] not in self.bad_paths:
-                    self.bad_paths.add(self.paths[row])
-                    warnings.warn(f"Skipped: {error}", stacklevel=2)
-        raise FaceFolderError(f"{self.root} has no image that can be read.")
+    @property
+    def bad_paths(self) -> set[str]:
+        """The images that were skipped in this process."""
+        return {self.paths[row] for row in self.bad_rows}
 
     @cached_property
     def labels(self) -> Tensor:
@@ -148,8 +128,16 @@ class FaceFolderDataset(Dataset[tuple[Tensor, int]]):
                 f"{self.paths[index]} cannot be read: {error.strerror}."
             ) from error
 
-    def _load(self, row: int) -> tuple[Tensor, int]:
-        """Decode one image."""
+    def describe(self) -> str:
+        """Name the folder."""
+        return str(self.root)
+
+    def load(self, row: int) -> tuple[Tensor, int]:
+        """Decode one image.
+
+        Raises:
+            FaceFolderError: It cannot be read or decoded.
+        """
         try:
             return decode_rgb(self.encoded(row)), self._labels[row]
         except ImageDecodingError as error:
@@ -159,8 +147,24 @@ class FaceFolderDataset(Dataset[tuple[Tensor, int]]):
             ) from error
 
 
+def find_records(folder: Path) -> Path | None:
+    """Return the ``.rec`` file of a folder: ``train.rec``, or the only one, or None.
+
+    Raises:
+        FaceFolderError: There are several, and none is ``train.rec``.
+    """
+    records = sorted(folder.glob("*.rec"))
+    train = folder / "train.rec"
+    if train in records or not records:
+        return train if records else None
+    if len(records) > 1:
+        names = ", ".join(file.name for file in records)
+        raise FaceFolderError(f"{folder} holds {names}; name one of them.")
+    return records[0]
+
+
 def open_face_dataset(
-    path: str | Path, *, on_bad_record: Literal["raise", "skip"] = "raise"
+    path: str | Path, *, on_bad_record: OnBadRecord = "raise"
 ) -> RecordIODataset | FaceFolderDataset:
     """Open face images for training, however they are kept.
 
@@ -184,12 +188,6 @@ def open_face_dataset(
             f"{path} {reason}; name a .rec file, a folder that holds one, or a folder of "
             "identities."
         )
-    records = sorted(file.stem for file in path.glob("*.rec"))
-    if "train" in records or len(records) == 1:
-        name = "train" if "train" in records else records[0]
-        return RecordIODataset(path, name=name, on_bad_record=on_bad_record)
-    if records:
-        raise FaceFolderError(
-            f"{path} holds {', '.join(f'{name}.rec' for name in records)}; name one of them."
-        )
+    if (records := find_records(path)) is not None:
+        return RecordIODataset(path, name=records.stem, on_bad_record=on_bad_record)
     return FaceFolderDataset(path, on_bad_record=on_bad_record)

@@ -3,15 +3,13 @@
 import warnings
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from qdgs_lightning.datasets.face_images import FaceImages, OnBadRecord
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
 from qdgs_lightning.datasets.record_index import (
     RecordIndex,
@@ -22,9 +20,10 @@ from qdgs_lightning.datasets.record_index import (
     rebuild_index,
 )
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
+from qdgs_lightning.progress import passing_bar
 
 
-class RecordIODataset(Dataset[tuple[Tensor, int]]):
+class RecordIODataset(FaceImages):
     """The images of a folder with ``train.rec``, ``train.idx`` and ``property``.
 
     Two layouts are told apart by the record of key 0. insightface's tools write one there that
@@ -55,18 +54,13 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
         (torch.Size([3, 112, 112]), torch.uint8)
     """
 
+    error = RecordIOError
+
     def __init__(
-        self,
-        root: str | Path,
-        *,
-        name: str = "train",
-        on_bad_record: Literal["raise", "skip"] = "raise",
+        self, root: str | Path, *, name: str = "train", on_bad_record: OnBadRecord = "raise"
     ) -> None:
-        if on_bad_record not in ("raise", "skip"):
-            raise RecordIOError(f"on_bad_record is {on_bad_record!r}; give raise or skip.")
+        super().__init__(on_bad_record=on_bad_record)
         self.root = Path(root)
-        self.on_bad_record = on_bad_record
-        self.bad_keys: set[int] = set()
         self._file = RecordFile(self.root / f"{name}.rec")
         self._index = _open_index(self.root / f"{name}.idx", self._file)
         self.keys, num_identities, self.has_metadata = find_layout(self._file, self._index)
@@ -78,27 +72,10 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Return an image, uint8 RGB ``[3, H, W]``, and its identity.
-
-        Raises:
-            RecordIOError: The record is damaged, unless it is to be skipped.
-            IndexError: There are fewer images.
-        """
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        for step in range(len(self)):
-            row = (index + step) % len(self)
-            key = int(self.keys[row])
-            try:
-                return self._load(row)
-            except RecordIOError as error:
-                if self.on_bad_record == "raise":
-                    raise
-                if key not in self.bad_keys:
-                    self.bad_keys.add(key)
-                    warnings.warn(f"Skipped: {error}", stacklevel=2)
-        raise RecordIOError(f"{self._file.path} has no record that can be read.")
+    @property
+    def bad_keys(self) -> set[int]:
+        """Keys of the images that were skipped in this process."""
+        return {int(self.keys[row]) for row in self.bad_rows}
 
     @cached_property
     def labels(self) -> Tensor:
@@ -139,8 +116,16 @@ class RecordIODataset(Dataset[tuple[Tensor, int]]):
         """
         return self.record(index).payload
 
-    def _load(self, row: int) -> tuple[Tensor, int]:
-        """Decode one image."""
+    def describe(self) -> str:
+        """Name the file."""
+        return str(self._file.path)
+
+    def load(self, row: int) -> tuple[Tensor, int]:
+        """Decode one image.
+
+        Raises:
+            RecordIOError: The record is damaged.
+        """
         record = self.record(row)
         try:
             return decode_rgb(record.payload), int(record.labels[0])
@@ -173,16 +158,7 @@ def _open_index(path: Path, file: RecordFile) -> RecordIndex:
             return read_index(path, file)
         except RecordIOError as error:
             warnings.warn(f"{error} Going through {file.path} instead.", stacklevel=4)
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn(f"Indexing {file.path.name}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
+    with passing_bar(f"Indexing {file.path.name}", DownloadColumn()) as progress:
         task = progress.add_task("", total=len(file.data))
         index = rebuild_index(file, lambda done: progress.update(task, completed=done))
     if missing:

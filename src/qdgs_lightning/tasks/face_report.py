@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from qdgs_lightning.files import replacing
-from qdgs_lightning.metrics import GroupVerificationResult, VerificationResult
+from qdgs_lightning.metrics import GroupVerificationResult, VerificationResult, disparate_impact
 from qdgs_lightning.metrics.bootstrap import Estimate
 
 _TITLES = {
@@ -39,16 +39,21 @@ class FaceReport:
     about: Mapping[str, object]
 
     @property
+    def ungrouped(self) -> dict[str, VerificationResult]:
+        """Those of the benchmarks that are no groups."""
+        grouped = {name for found in self.fairness.values() for name in found.num_same}
+        return {name: result for name, result in self.results.items() if name not in grouped}
+
+    @property
     def mean(self) -> float:
         """Mean accuracy of the benchmarks that are no groups; NaN where there are none."""
-        grouped = {name for found in self.fairness.values() for name in found.num_same}
-        plain = [r.accuracy for name, r in self.results.items() if name not in grouped]
-        return sum(plain) / len(plain) if plain else math.nan
+        accuracies = [result.accuracy for result in self.ungrouped.values()]
+        return sum(accuracies) / len(accuracies) if accuracies else math.nan
 
     def scalars(self) -> dict[str, float]:
         """Give numbers in [0, 1] for loggers, such as ``lfw``, ``mean`` and ``rfw/own/worst``."""
         values = {name: result.accuracy for name, result in self.results.items()}
-        if not math.isnan(self.mean):
+        if self.ungrouped:
             values["mean"] = self.mean
         for name, found in self.fairness.items():
             for kind in ("own", "pooled"):
@@ -62,16 +67,16 @@ class FaceReport:
                 sides = {side: estimate.value for side, estimate in merged.accuracies.items()}
                 values |= {f"{name}/{kind}/{side}": value for side, value in sides.items()}
                 if len(sides) == 2:  # as published, whichever is worse
-                    (first, a), (second, b) = sides.items()
-                    values[f"{name}/{kind}/{first}_to_{second}"] = a / b
+                    first, second = sides
+                    ratio = disparate_impact(sides, ratio=(first, second))
+                    values[f"{name}/{kind}/{first}_to_{second}"] = ratio
         return values
 
     def tables(self) -> list[Table]:
         """Lay out percentages: a table of benchmarks, and one for each set of groups."""
         title = f"Accuracy, % (protocol {self.about['protocol']})"
         plain = Table(title=title, min_width=len(title))
-        grouped = {name for found in self.fairness.values() for name in found.num_same}
-        shown = {name: result for name, result in self.results.items() if name not in grouped}
+        shown = self.ungrouped
         for name in shown:
             plain.add_column(_TITLES.get(name, name), justify="right")
         plain.add_column("mean", justify="right")

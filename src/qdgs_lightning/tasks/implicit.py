@@ -11,9 +11,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
 from qdgs_lightning.tasks.optimization import stepped_per_batch
+from qdgs_lightning.tasks.seeding import check_seed, step_generator
 from qdgs_lightning.weights import WeightsError
 
 
@@ -73,8 +73,7 @@ class ImplicitTraining(L.LightningModule):
         self.scheduler = scheduler
         self.noise = noise
         self.flow_repeats = flow_repeats
-        if not 0 <= seed < 2**16:
-            raise QDGSError(f"seed is {seed}; give a whole number from 0 to 65535.")
+        check_seed(seed)
         self.seed = seed
         self.init_from = init_from
         self.generator = ImplicitGenerator(None, architecture)
@@ -98,15 +97,9 @@ class ImplicitTraining(L.LightningModule):
                 "the last.ckpt of an earlier run with the same architecture."
             ) from error
 
-    def _random(self, batch_idx: int) -> torch.Generator:
-        """Source of this step's randomness, apart on every rank and equal after a resume."""
-        source = torch.Generator(device=self.device)
-        step = self.trainer.current_epoch << 20 | batch_idx
-        return source.manual_seed((self.seed << 48) + (self.global_rank << 40) + step)
-
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss on images ``[n, 3, S, S]``."""
-        random = self._random(batch_idx)
+        random = step_generator(self, self.seed, batch_idx)
         codes = self.encoder(batch)
         noise = torch.randn(codes.shape, generator=random, device=self.device)
         codes = codes + self.noise * noise

@@ -8,8 +8,8 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators.vae import VAEGenerator
+from qdgs_lightning.tasks.seeding import check_seed, step_generator
 
 
 class VAETraining(L.LightningModule):
@@ -29,8 +29,7 @@ class VAETraining(L.LightningModule):
     ) -> None:
         super().__init__()
         self.optimizer = optimizer
-        if not 0 <= seed < 2**16:
-            raise QDGSError(f"seed is {seed}; give a whole number from 0 to 65535.")
+        check_seed(seed)
         self.seed = seed
         self.generator = VAEGenerator(latent_size=latent_size)
         self.encoder = nn.Sequential(
@@ -46,9 +45,7 @@ class VAETraining(L.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss on images ``[n, 3, 128, 128]``."""
-        step = self.trainer.current_epoch << 20 | batch_idx
-        random = torch.Generator(device=self.device)
-        random.manual_seed((self.seed << 48) + (self.global_rank << 40) + step)
+        random = step_generator(self, self.seed, batch_idx)
         mean, log_variance = self.encoder(batch).chunk(2, dim=1)
         noise = torch.randn(mean.shape, generator=random, device=self.device)
         images = self.generator(mean + (log_variance / 2).exp() * noise)
