@@ -39,6 +39,20 @@ def check_positive(**numbers: int) -> None:
             raise DataModuleError(f"{name} is {value}; give a whole number of at least 1.")
 
 
+def check_share(**shares: float) -> None:
+    """Refuse what is no share.
+
+    Args:
+        shares: Under the names of the settings.
+
+    Raises:
+        DataModuleError: One of them lies outside [0, 1].
+    """
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise DataModuleError(f"{name} is {value}; give a share from 0 to 1.")
+
+
 def check_seed(seed: int) -> None:
     """Refuse seeds that cannot name a stream of random numbers.
 

@@ -1,4 +1,4 @@
-"""Endless rendered shapes for training generators and judges."""
+"""Endless rendered images for training generators and judges; those of shapes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from qdgs_lightning.datamodules.checks import (
-    DataModuleError,
     check_positive,
     check_reload,
     check_seed,
+    check_share,
 )
 from qdgs_lightning.datasets.annotated import AnnotatedImages, render_annotated
 from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
@@ -49,10 +49,17 @@ class RenderedBatches(Dataset[Batch], Generic[Batch]):
         return self.draw(torch.Generator().manual_seed((self.seed << 32) + self.first + index))
 
 
-class _Renders(L.LightningDataModule, ABC, Generic[Batch]):
-    """Batches that differ in every epoch and on every rank; subclasses say what is drawn.
+class Renders(L.LightningDataModule, ABC, Generic[Batch]):
+    """Batches that differ in every epoch; subclasses say what is drawn.
 
     Epochs differ only if the trainer rebuilds its loaders: `reload_dataloaders_every_n_epochs: 1`.
+
+    Args:
+        batch_size: Images per batch.
+        batches_per_epoch: Batches per epoch, over all ranks.
+        validation_batches: Batches held out.
+        workers: Processes that render.
+        seed: Of everything that is drawn.
     """
 
     def __init__(
@@ -101,8 +108,12 @@ class _Renders(L.LightningDataModule, ABC, Generic[Batch]):
         """Return batches that training never sees."""
         return self._loader(0, self.validation_batches)
 
+    def unseen(self) -> DataLoader[Batch]:
+        """Return as many batches as for validation, which neither it nor training sees."""
+        return self._loader(_TEST, self.validation_batches)
 
-class BiasedRenders(_Renders[Tensor]):
+
+class BiasedRenders(Renders[Tensor]):
     """Images of shapes with a colour bias, for training generators.
 
     A batch is a float tensor of RGB images in [0, 1], shape ``[batch_size, 3, S, S]``.
@@ -151,7 +162,7 @@ class BiasedRenders(_Renders[Tensor]):
         return render_shapes(shapes, colours, sample_poses(n, generator), self.image_size)
 
 
-class AnnotatedRenders(_Renders[AnnotatedImages]):
+class AnnotatedRenders(Renders[AnnotatedImages]):
     """Unbiased shapes among junk, with what they show, for training judges.
 
     Args:
@@ -185,8 +196,7 @@ class AnnotatedRenders(_Renders[AnnotatedImages]):
             workers=workers,
             seed=seed,
         )
-        if not 0 <= junk <= 1:
-            raise DataModuleError(f"junk is {junk}; give a share from 0 to 1.")
+        check_share(junk=junk)
         self.junk = junk
         self.image_size = image_size
 
@@ -198,4 +208,4 @@ class AnnotatedRenders(_Renders[AnnotatedImages]):
 
     def test_dataloader(self) -> DataLoader[AnnotatedImages]:
         """Return as many batches as for validation, which neither it nor training sees."""
-        return self._loader(_TEST, self.validation_batches)
+        return self.unseen()

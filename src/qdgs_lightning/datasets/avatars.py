@@ -1,8 +1,8 @@
 """Drawn faces with exact attributes: populations as biased as asked for, identities, images."""
 
-import math
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -107,6 +107,59 @@ def attribute_labels(avatars: Avatars) -> Tensor:
         ],
         dim=1,
     )
+
+
+class LatentImages(NamedTuple):
+    """Images with the latents that a generator is to draw them from.
+
+    Attributes:
+        z: Normal numbers, shape ``[n, NORMALS]``.
+        w: Styles that z stands for, see `avatar_styles`, shape ``[n, NORMALS]``.
+        images: RGB in [0, 1], shape ``[n, 3, S, S]``.
+    """
+
+    z: Tensor
+    w: Tensor
+    images: Tensor
+
+
+def avatar_styles(avatars: Avatars) -> Tensor:
+    """Write what avatars depend on as styles: mixed by a fixed rotation, of about unit variance.
+
+    Unlike normal numbers, styles are linear in the attributes: where few people are, they are far
+    apart. Generators that learn from images find such spaces by themselves (Karras et al. 2019).
+
+    Args:
+        avatars: n of them.
+
+    Returns:
+        Shape ``[n, NORMALS]``.
+    """
+    named = (
+        avatars.skin, avatars.age, avatars.gender,
+        avatars.hair_length, avatars.hair_colour, avatars.eye_colour,
+    )  # fmt: skip
+    values = torch.cat([2 * torch.stack(named, 1) - 1, avatars.geometry, avatars.view], dim=1)
+    random = torch.randn(NORMALS, NORMALS, generator=torch.Generator().manual_seed(0))
+    rotation, _ = torch.linalg.qr(random)
+    return 3**0.5 * values @ rotation
+
+
+def draw_latent_images(
+    population: Population, n: int, generator: torch.Generator, *, image_size: int = 64
+) -> LatentImages:
+    """Draw images of people, and the latents that stand for them.
+
+    Args:
+        population: Who is drawn.
+        n: How many.
+        generator: Source of the randomness.
+        image_size: Side in pixels.
+    """
+    z = torch.randn(n, NORMALS, generator=generator)
+    # StyleGAN2 sees z only up to its length.
+    avatars = population.avatars(z * (NORMALS**0.5 / z.norm(dim=1, keepdim=True)))
+    return LatentImages(z, avatar_styles(avatars), render_avatars(avatars, image_size))
 
 
 def _values(quantiles: Tensor, shares: tuple[float, ...]) -> Tensor:

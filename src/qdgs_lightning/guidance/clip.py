@@ -14,7 +14,12 @@ from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 SHAPES_CLIP = "shapes_clip"
-"""Name of the small CLIP: an open_clip configuration and the weights trained for it."""
+"""Name of the small CLIP of the shapes: an open_clip configuration and weights trained for it."""
+
+AVATARS_CLIP = "avatars_clip"
+"""Name of the small CLIP of the avatars."""
+
+SMALL_CLIPS = (SHAPES_CLIP, AVATARS_CLIP)
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -39,7 +44,7 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
     """Build a CLIP and load its weights.
 
     Args:
-        model: A name that open_clip knows, or ``"shapes_clip"``.
+        model: A name that open_clip knows, or one of `SMALL_CLIPS`.
         pretrained: A tag of open_clip for that model, the path of a local file, the name of
             weights that the package ships, or ``None`` for random weights. Images are normalised
             as for a file's siblings with tags. (Only those of ViT-L-14 differ: a file of
@@ -104,13 +109,14 @@ def image_statistics(clip: nn.Module) -> tuple[int, Tensor, Tensor]:
 
 
 def _check_name(model: str) -> None:
-    """Tell open_clip of the configuration of the small CLIP, and refuse unknown models."""
-    if SHAPES_CLIP not in open_clip.list_models():
-        open_clip.add_model_config(Path(str(files("qdgs_lightning.guidance") / "shapes_clip.json")))
+    """Tell open_clip of the configurations of the small CLIPs, and refuse unknown models."""
+    for name in SMALL_CLIPS:
+        if name not in open_clip.list_models():
+            open_clip.add_model_config(Path(str(files("qdgs_lightning.guidance") / f"{name}.json")))
     if model not in open_clip.list_models():
         raise CLIPError(
-            f"open_clip knows no model '{model}': choose '{SHAPES_CLIP}' or a name from "
-            "open_clip.list_models()."
+            f"open_clip knows no model '{model}': choose {' or '.join(SMALL_CLIPS)}, or a name "
+            "from open_clip.list_models()."
         )
 
 

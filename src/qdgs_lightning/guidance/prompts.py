@@ -68,6 +68,38 @@ SHAPES_MEASURES = [
 """The published measures for shapes: colour, then shape."""
 
 
+FACE_OBJECTIVE = PromptPair(
+    name="detailed",
+    positive="A detailed photo of an individual with diverse features.",
+    negative="An obscure, fake, or discolored photo of a person.",
+)
+"""The published objective for faces (Chang et al., AAAI-24)."""
+
+FACE_MEASURES = [
+    PromptPair(
+        name="dark to light skin",
+        positive="A person with dark skin.",
+        negative="A person with light skin.",
+    ),
+    PromptPair(
+        name="masculine to feminine",
+        positive="A masculine person.",
+        negative="A feminine person.",
+    ),
+    PromptPair(
+        name="long to short hair",
+        positive="A person with long hair.",
+        negative="A person with short hair.",
+    ),
+    PromptPair(
+        name="20s to 50s",
+        positive="A person in their 20s.",
+        negative="A person in their 50s.",
+    ),
+]
+"""The published measures for faces, in the order of the published grid."""
+
+
 def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
     """Angle between unit vectors, in radians in [0, pi]; gradients stay finite between the ends.
 

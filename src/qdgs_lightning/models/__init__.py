@@ -1,6 +1,7 @@
 """Models: plain modules, images in and numbers out."""
 
 from qdgs_lightning.models.annotator import ShapeAnnotator
+from qdgs_lightning.models.avatar_reader import AvatarReader
 from qdgs_lightning.models.backbone_base import Backbone, BackboneError
 from qdgs_lightning.models.backbone_weights import BackboneWeightsReport, load_backbone_weights
 from qdgs_lightning.models.backbones import create_backbone
@@ -24,6 +25,7 @@ from qdgs_lightning.models.timm_backbone import TimmBackbone
 __all__ = [
     "AdaFace",
     "ArcFace",
+    "AvatarReader",
     "Backbone",
     "BackboneError",
     "BackboneWeightsReport",

@@ -1,33 +1,52 @@
-"""Training of the annotator, and the report of its own errors."""
+"""Training of the annotators, and the report of their own errors."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar, cast
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from qdgs_lightning.datasets.annotated import AnnotatedImages
+from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars
 from qdgs_lightning.figures import confusion_matrices
 from qdgs_lightning.loggers import log_figure
 from qdgs_lightning.models.annotator import ShapeAnnotator
+from qdgs_lightning.models.avatar_reader import ANSWERS, AvatarReader
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 
-SHAPE_ANSWERS = ("triangle", "square", "neither")
-COLOUR_ANSWERS = ("red", "blue", "mixed")
+Annotated = TypeVar("Annotated", AnnotatedImages, AnnotatedAvatars)
+
+UNKNOWN = -1
+"""Truth of a question that an image cannot answer."""
 
 
-class AnnotatorTraining(L.LightningModule):
-    """Trains a `ShapeAnnotator` by cross-entropy on both of its answers.
+class _Saved(Protocol):
+    """What can be written to a file."""
+
+    def save(self, path: Path) -> None:
+        """Write the weights."""
+
+
+class AnnotatorTraining(L.LightningModule, ABC, Generic[Annotated]):
+    """Trains an annotator by cross-entropy on all of its answers.
+
+    Subclasses say which annotator, what it answers and what the truth is.
 
     Args:
         optimizer: Makes the optimizer from the parameters.
         scheduler: Makes the scheduler, stepped after every batch, from the optimizer.
         weights: Start from, or test, these weights; ``None`` for random ones.
     """
+
+    answers: Mapping[str, Sequence[str]]
 
     def __init__(
         self,
@@ -39,28 +58,43 @@ class AnnotatorTraining(L.LightningModule):
         super().__init__()
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.annotator = ShapeAnnotator(weights)
-        self.shape_confusion = MulticlassConfusionMatrix(len(SHAPE_ANSWERS))
-        self.colour_confusion = MulticlassConfusionMatrix(len(COLOUR_ANSWERS))
+        self.annotator = self.make(weights)
+        self.confusion = nn.ModuleDict(
+            {
+                name: MulticlassConfusionMatrix(len(classes), ignore_index=UNKNOWN)
+                for name, classes in self.answers.items()
+            }
+        )
 
-    def training_step(self, batch: AnnotatedImages, batch_idx: int) -> Tensor:
+    @abstractmethod
+    def make(self, weights: str | None) -> nn.Module:
+        """Make the annotator: images ``[n, 3, S, S]`` to logits ``[n, classes]`` per answer."""
+
+    @abstractmethod
+    def truth(self, batch: Annotated) -> Sequence[Tensor]:
+        """Say the true class of each answer, int64 ``[n]`` each; `UNKNOWN` where there is none."""
+
+    def training_step(self, batch: Annotated, batch_idx: int) -> Tensor:
         """Return the loss on annotated images."""
-        shapes, colours = self.annotator(batch.images)
-        loss = F.cross_entropy(shapes, batch.shapes) + F.cross_entropy(colours, batch.colours)
+        pairs = zip(self.annotator(batch.images), self.truth(batch), strict=True)
+        losses = [F.cross_entropy(said, true, ignore_index=UNKNOWN) for said, true in pairs]
+        loss = torch.stack(losses).sum()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def _judge(self, batch: AnnotatedImages) -> None:
+    def _judge(self, batch: Annotated) -> None:
         """Count right and wrong answers."""
-        shapes, colours = self.annotator(batch.images)
-        self.shape_confusion.update(shapes, batch.shapes)
-        self.colour_confusion.update(colours, batch.colours)
+        said = self.annotator(batch.images)
+        for metric, logits, true in zip(
+            self.confusion.values(), said, self.truth(batch), strict=True
+        ):
+            cast(MulticlassConfusionMatrix, metric).update(logits, true)
 
-    def validation_step(self, batch: AnnotatedImages, batch_idx: int) -> None:
+    def validation_step(self, batch: Annotated, batch_idx: int) -> None:
         """Judge held-out renders."""
         self._judge(batch)
 
-    def test_step(self, batch: AnnotatedImages, batch_idx: int) -> None:
+    def test_step(self, batch: Annotated, batch_idx: int) -> None:
         """Judge held-out renders."""
         self._judge(batch)
 
@@ -69,27 +103,60 @@ class AnnotatorTraining(L.LightningModule):
         self._report("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log accuracies and draw both confusion matrices."""
+        """Log accuracies and draw the confusion matrices."""
         counts = self._report("test")
         figure = confusion_matrices(
-            {"shape": (SHAPE_ANSWERS, counts[0]), "colour": (COLOUR_ANSWERS, counts[1])}
+            {name: (self.answers[name], count) for name, count in counts.items()}
         )
         log_figure(self.trainer, "test/confusion", figure, step=self.global_step)
 
-    def _report(self, stage: str) -> tuple[Tensor, Tensor]:
-        """Log both accuracies and return both confusion matrices, rows being the truth."""
-        counts = []
-        for name, metric in (("shape", self.shape_confusion), ("colour", self.colour_confusion)):
+    def _report(self, stage: str) -> dict[str, Tensor]:
+        """Log accuracies and return the confusion matrices, rows being the truth."""
+        counts = {}
+        for name, module in self.confusion.items():
+            metric = cast(MulticlassConfusionMatrix, module)
             count = torch.as_tensor(metric.compute())
             self.log(f"{stage}/{name}_accuracy", count.trace() / count.sum(), prog_bar=True)
-            counts.append(count)
+            counts[name] = count
             metric.reset()
-        return counts[0], counts[1]
+        return counts
 
     def export(self, path: Path) -> None:
         """Write the annotator's weights; see `ExportWeights`."""
-        self.annotator.save(path)
+        cast(_Saved, self.annotator).save(path)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
         return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)
+
+
+class ShapeAnnotatorTraining(AnnotatorTraining[AnnotatedImages]):
+    """Trains a `ShapeAnnotator` on batches of `AnnotatedRenders`; see `AnnotatorTraining`."""
+
+    answers = MappingProxyType(
+        {"shape": ("triangle", "square", "neither"), "colour": ("red", "blue", "mixed")}
+    )
+
+    def make(self, weights: str | None) -> nn.Module:
+        """Make the annotator."""
+        return ShapeAnnotator(weights)
+
+    def truth(self, batch: AnnotatedImages) -> Sequence[Tensor]:
+        """Say shape and colour."""
+        return batch.shapes, batch.colours
+
+
+class AvatarReaderTraining(AnnotatorTraining[AnnotatedAvatars]):
+    """Trains an `AvatarReader` on batches of `AnnotatedAvatarRenders`; see `AnnotatorTraining`."""
+
+    answers = MappingProxyType(ANSWERS)
+
+    def make(self, weights: str | None) -> nn.Module:
+        """Make the reader."""
+        return AvatarReader(weights)
+
+    def truth(self, batch: AnnotatedAvatars) -> Sequence[Tensor]:
+        """Say the attributes of clear avatars, and of all whether they are junk."""
+        junk = batch.kinds != 0
+        labels = batch.labels.masked_fill(junk.unsqueeze(1), UNKNOWN)
+        return *labels.unbind(1), junk.long()

@@ -1,7 +1,9 @@
-"""Training of the small CLIP on captioned shapes."""
+"""Training of the small CLIPs on captioned images, one per domain."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Generic, TypeVar, cast
 
 import lightning as L
 import torch
@@ -11,17 +13,33 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from qdgs_lightning.datasets.annotated import AnnotatedImages
+from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars
+from qdgs_lightning.datasets.avatar_captions import AVATAR_CAPTIONS, avatar_caption_truth
+from qdgs_lightning.datasets.avatars import ATTRIBUTES
 from qdgs_lightning.datasets.captions import CAPTIONS, caption_truth
 from qdgs_lightning.guidance.clip import (
+    AVATARS_CLIP,
     SHAPES_CLIP,
     OpenCLIP,
     create_clip,
     create_tokenizer,
     image_statistics,
 )
-from qdgs_lightning.guidance.prompts import SHAPES_MEASURES, SHAPES_OBJECTIVE, spherical_distance
+from qdgs_lightning.guidance.prompts import (
+    FACE_MEASURES,
+    FACE_OBJECTIVE,
+    SHAPES_MEASURES,
+    SHAPES_OBJECTIVE,
+    PromptPair,
+    spherical_distance,
+)
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.weights.files import save_weights
+
+# Of each of `FACE_MEASURES`: the attribute, and the class that its positive prompt describes.
+_FACE_CLASSES = (("skin", "dark"), ("gender", "masculine"), ("hair", "long"), ("age", "young"))
+
+Annotated = TypeVar("Annotated", AnnotatedImages, AnnotatedAvatars)
 
 
 def contrastive_loss(similarities: Tensor, truth: Tensor) -> Tensor:
@@ -50,12 +68,10 @@ def contrastive_loss(similarities: Tensor, truth: Tensor) -> Tensor:
     return (one_way(similarities, truth) + one_way(similarities.T, truth.T)) / 2
 
 
-class CLIPTraining(L.LightningModule):
-    """Trains the shapes' CLIP by contrast between annotated renders and true captions.
+class CLIPTraining(L.LightningModule, ABC, Generic[Annotated]):
+    """Trains a small CLIP by contrast between annotated renders and true captions.
 
-    Validation asks the published prompts, zero-shot: ``val/shape`` and ``val/colour`` are
-    accuracies on clear shapes, ``val/objective`` is the probability that a clear shape has a higher
-    objective than a piece of junk.
+    Subclasses say what the captions of a domain are, and which are true of which image.
 
     Args:
         optimizer: Makes the optimizer from the parameters.
@@ -63,6 +79,10 @@ class CLIPTraining(L.LightningModule):
         captions_per_step: How many of the captions each batch of images is held against.
         seed: Of the choice of captions.
     """
+
+    model_name: str
+    sentences: Sequence[str]
+    prompts: Sequence[PromptPair]  # asked in validation, the objective first
 
     captions: Tensor
     questions: Tensor
@@ -82,18 +102,41 @@ class CLIPTraining(L.LightningModule):
         self.scheduler = scheduler
         self.captions_per_step = captions_per_step
         self.seed = seed
-        self.clip: nn.Module = create_clip(SHAPES_CLIP, None).train()
-        tokenizer = create_tokenizer(SHAPES_CLIP)
+        self.clip: nn.Module = create_clip(self.model_name, None).train()
+        tokenizer = create_tokenizer(self.model_name)
         _, mean, std = image_statistics(self.clip)
-        prompts = [SHAPES_OBJECTIVE, *SHAPES_MEASURES]
-        sentences = [text for pair in prompts for text in (pair.positive, pair.negative)]
+        questions = [text for pair in self.prompts for text in (pair.positive, pair.negative)]
         for name, value in {
-            "captions": tokenizer(list(CAPTIONS)),
-            "questions": tokenizer(sentences),
+            "captions": tokenizer(list(self.sentences)),
+            "questions": tokenizer(questions),
             "mean": mean,
             "std": std,
         }.items():
             self.register_buffer(name, value, persistent=False)
+
+    @abstractmethod
+    def truth(self, batch: Annotated, captions: Tensor) -> Tensor:
+        """Say which captions are true of which images.
+
+        Args:
+            batch: n annotated images.
+            captions: Indices into `sentences`, on the CPU, shape ``[m]``.
+
+        Returns:
+            1 true, 0 false, nan undecided; shape ``[n, m]``, on the CPU.
+        """
+
+    @abstractmethod
+    def answers(self, batch: Annotated, values: Tensor) -> dict[str, Tensor]:
+        """Compare what the prompts say of images with the truth.
+
+        Args:
+            batch: n annotated images.
+            values: Of each pair in `prompts`, as `PromptGuidance` has them, shape ``[n, pairs]``.
+
+        Returns:
+            Right or wrong, by name.
+        """
 
     def _encode_images(self, images: Tensor) -> Tensor:
         """Unit vectors of images ``[n, 3, S, S]`` in [0, 1]."""
@@ -104,12 +147,12 @@ class CLIPTraining(L.LightningModule):
         """Unit vectors of sentences ``[n, length]``."""
         return F.normalize(cast(OpenCLIP, self.clip).encode_text(tokens), dim=-1)
 
-    def training_step(self, batch: AnnotatedImages, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Annotated, batch_idx: int) -> Tensor:
         """Return the contrastive loss on annotated images."""
         step = self.trainer.current_epoch << 20 | batch_idx
         source = torch.Generator().manual_seed((self.seed << 32) + step)
-        chosen = torch.randperm(len(CAPTIONS), generator=source)[: self.captions_per_step]
-        truth = caption_truth(AnnotatedImages(*(field.cpu() for field in batch)), chosen)
+        chosen = torch.randperm(len(self.sentences), generator=source)[: self.captions_per_step]
+        truth = self.truth(batch, chosen)
         images = self._encode_images(batch.images)
         texts = self._encode_text(self.captions[chosen.to(self.device)])
         scale = cast(OpenCLIP, self.clip).logit_scale.exp()
@@ -117,21 +160,15 @@ class CLIPTraining(L.LightningModule):
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: AnnotatedImages, batch_idx: int) -> None:
+    def validation_step(self, batch: Annotated, batch_idx: int) -> None:
         """Ask the published prompts about held-out renders."""
         prompts = self._encode_text(self.questions)
         distances = spherical_distance(self._encode_images(batch.images).unsqueeze(1), prompts)
-        regular, colour, shape = (distances[:, 0::2] - distances[:, 1::2]).unbind(dim=1)
-        clear = batch.kinds == 0
-        right = {
-            "val/colour": (colour[clear] >= 0) == (batch.colours[clear] == 1),
-            "val/shape": (shape[clear] >= 0) == (batch.shapes[clear] == 1),
-            "val/objective": regular[clear].unsqueeze(1) < regular[~clear],
-        }
+        right = self.answers(batch, distances[:, 0::2] - distances[:, 1::2])
         self.log_dict(
-            {name: value.float().mean() for name, value in right.items()},
+            {f"val/{name}": value.float().mean() for name, value in right.items()},
             prog_bar=True,
-            batch_size=len(clear),
+            batch_size=len(batch.images),
             sync_dist=True,
         )
 
@@ -142,3 +179,59 @@ class CLIPTraining(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
         return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)
+
+
+class ShapesCLIPTraining(CLIPTraining[AnnotatedImages]):
+    """Trains the shapes' CLIP on batches of `AnnotatedRenders`; see `CLIPTraining`.
+
+    In validation ``val/shape`` and ``val/colour`` are accuracies on clear shapes, and
+    ``val/objective`` is the probability that a clear shape has a higher objective than a piece of
+    junk.
+    """
+
+    model_name = SHAPES_CLIP
+    sentences = CAPTIONS
+    prompts = (SHAPES_OBJECTIVE, *SHAPES_MEASURES)
+
+    def truth(self, batch: AnnotatedImages, captions: Tensor) -> Tensor:
+        """Say which captions are true; see `CLIPTraining.truth`."""
+        return caption_truth(AnnotatedImages(*(field.cpu() for field in batch)), captions)
+
+    def answers(self, batch: AnnotatedImages, values: Tensor) -> dict[str, Tensor]:
+        """Judge the published prompts; see `CLIPTraining.answers`."""
+        regular, colour, shape = values.unbind(dim=1)
+        clear = batch.kinds == 0
+        return {
+            "colour": (colour[clear] >= 0) == (batch.colours[clear] == 1),
+            "shape": (shape[clear] >= 0) == (batch.shapes[clear] == 1),
+            "objective": regular[clear].unsqueeze(1) < regular[~clear],
+        }
+
+
+class AvatarsCLIPTraining(CLIPTraining[AnnotatedAvatars]):
+    """Trains the avatars' CLIP on batches of `AnnotatedAvatarRenders`; see `CLIPTraining`.
+
+    In validation ``val/<attribute>`` is the accuracy of a published pair of prompts on clear
+    avatars that are of either class and not in between, and ``val/objective`` the probability that
+    a clear avatar has a higher objective than a piece of junk.
+    """
+
+    model_name = AVATARS_CLIP
+    sentences = AVATAR_CAPTIONS
+    prompts = (FACE_OBJECTIVE, *FACE_MEASURES)
+
+    def truth(self, batch: AnnotatedAvatars, captions: Tensor) -> Tensor:
+        """Say which captions are true; see `CLIPTraining.truth`."""
+        return avatar_caption_truth(AnnotatedAvatars(*(field.cpu() for field in batch)), captions)
+
+    def answers(self, batch: AnnotatedAvatars, values: Tensor) -> dict[str, Tensor]:
+        """Judge the published prompts; see `CLIPTraining.answers`."""
+        clear = batch.kinds == 0
+        detailed = values[:, 0]
+        right = {"objective": detailed[clear].unsqueeze(1) < detailed[~clear]}
+        for (name, towards), value in zip(_FACE_CLASSES, values[:, 1:].unbind(1), strict=True):
+            classes = ATTRIBUTES[name]
+            labels = batch.labels[:, list(ATTRIBUTES).index(name)]
+            either = clear & ((labels == 0) | (labels == len(classes) - 1))
+            right[name] = (value[either] < 0) == (labels[either] == classes.index(towards))
+        return right

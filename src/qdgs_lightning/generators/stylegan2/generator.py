@@ -10,6 +10,7 @@ from torch import Tensor
 from qdgs_lightning.generators.base import Generator
 from qdgs_lightning.generators.stylegan2.checkpoint import CheckpointError, read_checkpoint
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
+from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 LatentSpace = Literal["w", "w+"]
 Precision = Literal["float32", "float16", "bfloat16"]
@@ -29,7 +30,7 @@ class StyleGAN2Generator(Generator):
     is that of 10,000 mapped latents.
 
     Args:
-        checkpoint: A file that `load_stylegan2` reads.
+        checkpoint: A file that `load_stylegan2` reads, or ``avatars_generator``, which is shipped.
         truncation_psi: Shrinks samples of the prior towards the average, from 1 (not at all) to 0.
         latent_space: ``w`` for one style of all layers, shape ``[w_dim]``; ``w+`` for one of each,
             shape ``[num_ws, w_dim]``, as published. Searches reach as many cells in the one as in
@@ -79,7 +80,8 @@ class StyleGAN2Generator(Generator):
             )
         if image_size is not None and image_size < 1:
             raise StyleGAN2Error(f"image_size is {image_size}; give a positive number of pixels.")
-        self.checkpoint = Path(checkpoint)
+        name = str(checkpoint)
+        self.checkpoint = resolve_weights(name) if name in packaged_weights() else Path(checkpoint)
         self.truncation_psi = truncation_psi
         self.latent_space = latent_space
         self.label = label

@@ -229,6 +229,7 @@ class Synthesis(nn.Module):
             names = ", ".join(get_args(Architecture))
             raise StyleGAN2Error(f"architecture is {architecture!r}; give one of {names}.")
         self.w_dim, self.img_resolution = w_dim, img_resolution
+        self.architecture = architecture
         self.resolutions = [2**power for power in range(2, img_resolution.bit_length())]
         widths = channels or tuple(min(channel_base // r, channel_max) for r in self.resolutions)
         if len(widths) != len(self.resolutions) or min(widths) < 1:
@@ -259,6 +260,7 @@ class Synthesis(nn.Module):
         *,
         generator: torch.Generator | None = None,
         dtype: torch.dtype = torch.float32,
+        resolution: int | None = None,
     ) -> Tensor:
         """Draw images.
 
@@ -270,13 +272,15 @@ class Synthesis(nn.Module):
             generator: Source of random noise, on the CPU.
             dtype: Of features from 8 x 8 pixels up, ``torch.float16`` and ``torch.bfloat16`` among
                 them. Styles, demodulation and the image stay float32.
+            resolution: Stop at the image of this resolution, which every one has in the ``skip``
+                architecture alone; training may begin with small images. The highest by default.
 
         Returns:
             Images, nominally in [-1, 1] and not clamped, float32, shape
-            ``[n, img_channels, img_resolution, img_resolution]``.
+            ``[n, img_channels, resolution, resolution]``.
 
         Raises:
-            StyleGAN2Error: ws has another shape, or there is no such noise mode.
+            StyleGAN2Error: ws has another shape, or there is no such noise mode or resolution.
         """
         if ws.ndim != 3 or ws.shape[1:] != (self.num_ws, self.w_dim):
             raise StyleGAN2Error(
@@ -292,17 +296,21 @@ class Synthesis(nn.Module):
         x = first.get_parameter("const").expand(len(ws), -1, -1, -1)
         x = x.contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
-        for index, resolution in enumerate(self.resolutions):
+        for index, side in enumerate(self.resolutions):
             # An image layer shares its style with the first layer of the next block.
             begin = max(0, 2 * index - 1)
             styles = ws[:, begin : 2 * index + 2]
             if index == 1:
                 x = x.to(dtype)
-            x, image = self.get_submodule(f"b{resolution}")(
+            x, image = self.get_submodule(f"b{side}")(
                 x, image, styles, noise_mode=noise_mode, generator=generator
             )
-        assert image is not None
-        return image
+            if image is not None and side == (resolution or self.img_resolution):
+                return image
+        raise StyleGAN2Error(
+            f"resolution is {resolution}; this network has images of "
+            f"{self.resolutions if self.architecture == 'skip' else self.img_resolution}."
+        )
 
 
 class StyleGAN2(nn.Module):
