@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from qdgs_lightning.audits.shares import corrected
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.datasets import GROUPS
 from qdgs_lightning.datasets.annotated import render_annotated
@@ -80,21 +79,6 @@ def confusion(annotator: nn.Module, *, size: int = _HELD_OUT, seed: int = 2**40 
         true, said = _classes(batch.shapes, batch.colours), classify(annotator, batch.images)
         counts += torch.bincount(true * (JUNK + 1) + said, minlength=counts.numel()).view_as(counts)
     return counts
-
-
-def corrected(shares: Tensor, counts: Tensor) -> Tensor:
-    """Estimate true shares from those that were said, by the annotator's confusion.
-
-    Args:
-        shares: Share of the images said to be of each class, shape ``[c]``.
-        counts: What `confusion` returned, shape ``[c, c]``.
-
-    Returns:
-        The non-negative shares, summing to 1, that explain best what was said, shape ``[c]``.
-    """
-    rates = counts.double() / counts.sum(1, keepdim=True)
-    true, _ = nnls(rates.T.numpy(), shares.double().numpy())
-    return torch.from_numpy(np.asarray(true) / true.sum())
 
 
 def audit(said: Tensor, groups: Tensor, counts: Tensor) -> PoolAudit:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins
 from qdgs_lightning.sampling.errors import SamplingError
 from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
+from qdgs_lightning.sampling.quotas import Quotas, class_names
 from qdgs_lightning.search.archive import Archive
 from qdgs_lightning.search.evaluation import evaluate
 
@@ -69,12 +70,17 @@ class Sampler(ABC):
         quality: Tests beside the label.
         max_repeats: How often one latent may appear in one pool.
         batch_size: Rows per evaluation chunk.
+        proportions: Share of the pool by the names of the bins, such as ``{dark: 0.6, light: 0.4}``
+            or, for bins along several measures, ``{dark old: 0.5, light young: 0.5}``; see
+            `Quotas`. None draws evenly. A bin that runs out of repeats leaves the rest to others.
+        renormalise: Share out among the others what `proportions` give to bins without candidates,
+            which is an error otherwise.
 
     Attributes:
         needs_archive: Whether candidates come from an archive.
 
     Raises:
-        SamplingError: `bins` is empty, or a number is not positive.
+        SamplingError: `bins` is empty, a number is not positive, or `proportions` do not fit.
     """
 
     needs_archive = False
@@ -86,6 +92,8 @@ class Sampler(ABC):
         quality: Quality | None = None,
         max_repeats: int = 8,
         batch_size: int = 64,
+        proportions: dict[str, float] | None = None,
+        renormalise: bool = False,
     ) -> None:
         for name, value in (("max_repeats", max_repeats), ("batch_size", batch_size)):
             if value < 1:
@@ -94,6 +102,23 @@ class Sampler(ABC):
         self.quality = quality or Quality()
         self.max_repeats = max_repeats
         self.batch_size = batch_size
+        self.set_proportions(proportions, renormalise=renormalise)
+
+    def set_proportions(
+        self, proportions: dict[str, float] | None, *, renormalise: bool = False
+    ) -> None:
+        """Draw by other quotas from now on; the candidates stay what they are.
+
+        Args:
+            proportions: As of the class.
+            renormalise: As of the class.
+
+        Raises:
+            SamplingError: They do not fit the bins.
+        """
+        classes = class_names(self.joint.bins)
+        self.quotas = None if proportions is None else Quotas.of(proportions, classes)
+        self.renormalise = renormalise
 
     @abstractmethod
     def propose(
@@ -190,6 +215,7 @@ class Sampler(ABC):
             evaluated=len(bins),
             dropped=dropped,
             bin_names=self.joint.names,
+            prompts=measure_prompts(guidance, self.joint.bins),
         )
 
     def draw(
@@ -214,8 +240,13 @@ class Sampler(ABC):
             n labelled latents in random order.
 
         Raises:
-            SamplingError: n draws would repeat a latent too often.
+            SamplingError: n draws would repeat a latent too often, a quota is of bins without
+                candidates, or quotas contradict each other.
         """
+        wanted, unmet = self._wanted(candidates)
+        strata = [*self.strata(candidates)]
+        if wanted is not None:
+            strata.insert(0, candidates.bins)
         rows = candidates.share(rank, world)
         if n > len(rows) * self.max_repeats:
             raise SamplingError(
@@ -224,19 +255,41 @@ class Sampler(ABC):
             )
         counts = torch.zeros(len(candidates), dtype=torch.int64)
         counts[rows] = draw_evenly(
-            [stratum[rows] for stratum in self.strata(candidates)],
+            [stratum[rows] for stratum in strata],
             n=n,
             size=len(rows),
             max_repeats=self.max_repeats,
             generator=random,
+            weights=wanted,
         )
+        if counts.sum() < n:
+            raise SamplingError(
+                f"A pool of {n} needs more candidates in the bins that `proportions` name: process "
+                f"{rank} can draw {int(counts.sum())} times from them; evaluate more, or raise "
+                "max_repeats."
+            )
         drawn = torch.arange(len(candidates)).repeat_interleave(counts)
         drawn = drawn[torch.randperm(n, generator=random)]
         return Pool(
             latents=candidates.latents[drawn],
             labels=candidates.labels[drawn],
-            report=PoolReport.of(candidates, counts),
+            report=PoolReport.of(candidates, counts, wanted=wanted, unmet=unmet),
         )
+
+    def _wanted(self, candidates: Candidates) -> tuple[Tensor | None, tuple[str, ...]]:
+        """Share of every joint bin by the quotas, and the groups that cannot have theirs."""
+        if self.quotas is None:
+            return None, ()
+        shape = [len(names) for names in self.quotas.classes]
+        filled = candidates.bins.bincount(minlength=len(self.joint.names)).reshape(shape) > 0
+        unmet = self.quotas.unmet(filled)
+        if unmet and not self.renormalise:
+            measures = f" (measures: {'; '.join(candidates.prompts)})" if candidates.prompts else ""
+            raise SamplingError(
+                f"The proportions ask for {', '.join(unmet)}{measures}, and there is no candidate: "
+                "evaluate more, widen the bins, or set `renormalise: true`."
+            )
+        return self.quotas.shares(filled).flatten(), unmet
 
     def _reaches_floor(self, objective: Tensor, bins: Tensor, keep: Tensor) -> Tensor:
         """Compare the objective with the floor, the quantile being that of each bin's survivors."""
@@ -251,3 +304,15 @@ class Sampler(ABC):
                 floor = objective[rows].quantile(self.quality.quantile)
                 passed[rows] &= objective[rows] >= floor
         return passed
+
+
+def measure_prompts(guidance: Guidance, bins: Sequence[MeasureBins]) -> tuple[str, ...]:
+    """Say what the measure of each of some bins is, by its name and, where it has them, prompts."""
+    pairs = {
+        pair.name: f'{pair.name} from "{pair.positive}" to "{pair.negative}"'
+        for module in guidance.modules()
+        if isinstance(module, PromptGuidance)
+        for pair in module.pairs
+    }
+    names = [guidance.measure_names[each.measure] for each in bins]
+    return tuple(pairs.get(name, name) for name in names)

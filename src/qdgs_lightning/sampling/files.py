@@ -29,6 +29,7 @@ def write_candidates(path: Path, candidates: Candidates, *, origin: dict[str, ob
         "evaluated": candidates.evaluated,
         "dropped": candidates.dropped,
         "bin_names": candidates.bin_names,
+        "prompts": candidates.prompts,
     }
     tensors = {name: getattr(candidates, name).contiguous() for name in _TENSORS}
     # Processes that share the file may write at once.
@@ -51,6 +52,7 @@ def read_candidates(path: Path, *, origin: dict[str, object]) -> Candidates | No
             header = json.loads((file.metadata() or {})["candidates"])
             if header["origin"] != json.loads(json.dumps(origin)):
                 return None
+            header["prompts"]  # which earlier versions did not write
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
     except (FileNotFoundError, SafetensorError, KeyError, json.JSONDecodeError):
         return None
@@ -59,4 +61,5 @@ def read_candidates(path: Path, *, origin: dict[str, object]) -> Candidates | No
         evaluated=header["evaluated"],
         dropped=header["dropped"],
         bin_names=tuple(header["bin_names"]),
+        prompts=tuple(header["prompts"]),
     )

@@ -18,6 +18,7 @@ class Candidates:
         evaluated: How many latents were drawn and evaluated to get these.
         dropped: How many of them each test took away, by its name.
         bin_names: Name of every joint bin.
+        prompts: For each binned measure its name and prompts, for messages; empty if not known.
     """
 
     latents: Tensor
@@ -27,6 +28,7 @@ class Candidates:
     evaluated: int
     dropped: dict[str, int]
     bin_names: tuple[str, ...]
+    prompts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -47,7 +49,7 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolReport:
-    """Where a pool comes from and how even it is.
+    """Where a pool comes from and how even, or how near to its quotas, it is.
 
     Attributes:
         bin_names: Name of every joint bin.
@@ -58,6 +60,9 @@ class PoolReport:
         distinct: How many different latents the pool holds.
         most_repeated: How often the latent that was drawn most appears.
         effective_size: Kish's effective sample size of the draws, ``(sum c)^2 / sum c^2``.
+        wanted: Share of the pool that every bin was to have; None without quotas.
+        unmet: Groups that had a quota and no candidate, so that the others got theirs.
+        prompts: For each binned measure its name and prompts; empty if not known.
     """
 
     bin_names: tuple[str, ...]
@@ -68,10 +73,27 @@ class PoolReport:
     distinct: int
     most_repeated: int
     effective_size: float
+    wanted: tuple[float, ...] | None = None
+    unmet: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, candidates: Candidates, counts: Tensor) -> "PoolReport":
-        """Report on drawing row i of `candidates` ``counts[i]`` times."""
+    def of(
+        cls,
+        candidates: Candidates,
+        counts: Tensor,
+        *,
+        wanted: Tensor | None = None,
+        unmet: tuple[str, ...] = (),
+    ) -> "PoolReport":
+        """Report on drawing row i of `candidates` ``counts[i]`` times.
+
+        Args:
+            candidates: What was drawn from.
+            counts: Int64, shape ``[n]``.
+            wanted: Share that every bin was to have, shape ``[bins]``; None without quotas.
+            unmet: Groups that had a quota and no candidate.
+        """
         places = len(candidates.bin_names)
         drawn = torch.zeros(places, dtype=torch.int64).index_add_(0, candidates.bins, counts)
         return cls(
@@ -83,12 +105,22 @@ class PoolReport:
             distinct=int((counts > 0).sum()),
             most_repeated=int(counts.max()),
             effective_size=float(counts.sum() ** 2 / (counts**2).sum()),
+            wanted=None if wanted is None else tuple(wanted.tolist()),
+            unmet=unmet,
+            prompts=candidates.prompts,
         )
 
     @property
     def empty_bins(self) -> tuple[str, ...]:
         """Names of the bins without a single candidate."""
         return tuple(name for name, n in zip(self.bin_names, self.available, strict=True) if n == 0)
+
+    @property
+    def distance(self) -> float:
+        """Total variation distance to the quotas, in [0, 1]: the share of draws out of place."""
+        total = sum(self.drawn)
+        pairs = zip(self.drawn, self.wanted or (), strict=True) if self.wanted else ()
+        return sum(abs(drawn / total - wanted) for drawn, wanted in pairs) / 2
 
     def metrics(self) -> dict[str, float]:
         """Give the numbers that a logger keeps, under ``pool/``."""
@@ -102,6 +134,8 @@ class PoolReport:
         for name, available, drawn in zip(self.bin_names, self.available, self.drawn, strict=True):
             key = name.replace(" ", "_")
             values |= {f"pool/available/{key}": available, f"pool/drawn/{key}": drawn}
+        if self.wanted is not None:
+            values["pool/distance_to_quotas"] = self.distance
         return values | {f"pool/dropped/{why}": n for why, n in self.dropped.items()}
 
     def __str__(self) -> str:
@@ -115,8 +149,25 @@ class PoolReport:
         return (
             f"Pool of {sum(self.drawn)} ({self.distinct} distinct, effective size "
             f"{self.effective_size:.0f}, one at most {self.most_repeated} times) from "
-            f"{self.evaluated} evaluated latents; drawn of available: {bins}; dropped: {dropped}."
+            f"{self.evaluated} evaluated latents; drawn of available: {bins}; dropped: {dropped}"
+            f"{self._quotas()}{self._empty()}."
         )
+
+    def _quotas(self) -> str:
+        """Say how near the draws came to the quotas, if there are any."""
+        if self.wanted is None:
+            return ""
+        places = zip(self.bin_names, self.wanted, strict=True)
+        wanted = ", ".join(f"{name} {share:.1%}" for name, share in places)
+        unmet = f", shared out anew without {', '.join(self.unmet)}" if self.unmet else ""
+        return f"; wanted{unmet}: {wanted} ({self.distance:.1%} of the draws are out of place)"
+
+    def _empty(self) -> str:
+        """List the bins without candidates, if there are any, and what their measures ask."""
+        if not self.empty_bins:
+            return ""
+        measures = f" (measures: {'; '.join(self.prompts)})" if self.prompts else ""
+        return f"; nothing to draw for {', '.join(self.empty_bins)}{measures}"
 
 
 @dataclass(frozen=True, kw_only=True)

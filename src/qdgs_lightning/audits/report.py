@@ -1,0 +1,175 @@
+"""What an audit found, for people and for programs."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from qdgs_lightning.audits.shares import Distances, ShareTable
+from qdgs_lightning.metrics.bootstrap import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceReport:
+    """What is in one set of images.
+
+    Attributes:
+        name: Of the set.
+        source: What its images are, in JSON types.
+        labelled_by: Who says what they show, in JSON types.
+        images: How many there are.
+        units: How many identities, or images on their own, the intervals are of.
+        tables: Shares along each attribute and their intersections.
+    """
+
+    name: str
+    source: dict[str, object]
+    labelled_by: dict[str, object]
+    images: int
+    units: int
+    tables: list[ShareTable]
+
+
+def report_json(reports: Sequence[SourceReport]) -> str:
+    """Write reports as JSON; what is no number or infinite is null."""
+    content = [_plain(asdict(report) | {"tables": report.tables}) for report in reports]
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def report_csv(reports: Sequence[SourceReport]) -> str:
+    """Write reports as a CSV table, one number a row."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["source", "attributes", "quantity", "group", "value", "low", "high"])
+    for report in reports:
+        for table in report.tables:
+            for quantity, group, value in _numbers(table):
+                ends = value if isinstance(value, Estimate) else (value, "", "")
+                row = [report.name, " x ".join(table.attributes), quantity, group]
+                writer.writerow([*row, *("" if end != end else end for end in ends)])
+    return file.getvalue()
+
+
+def report_markdown(reports: Sequence[SourceReport]) -> str:
+    """Write reports as a page, the sets side by side."""
+    parts = ["# Audit", *(_introduction(report) for report in reports), _LEGEND]
+    for tables in _side_by_side(reports):
+        header = [" x ".join(tables[0].attributes), *(report.name for report in reports)]
+        lines = [header, ["---"] * len(header), *_rows(tables)]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def report_terminal(reports: Sequence[SourceReport]) -> Iterator[Table]:
+    """Make tables for a terminal, the sets side by side."""
+    for tables in _side_by_side(reports):
+        shown = Table(" x ".join(tables[0].attributes), *(report.name for report in reports))
+        rows = list(_rows(tables))
+        for place, row in enumerate(rows):
+            shown.add_row(*row, end_section=place == len(tables[0].groups) - 1)
+        yield shown
+
+
+_LEGEND = (
+    "Shares in % of the images that show a group, with intervals of 95 %. Distances: total "
+    "variation in %, then Kullback-Leibler divergence in nats."
+)
+
+
+def _introduction(report: SourceReport) -> str:
+    """Say what a set is and who labelled it."""
+    of = "" if report.units == report.images else f" of {report.units:,} identities"
+    return (
+        f"**{report.name}**: {report.images:,} images{of}, {json.dumps(report.source)}; labelled "
+        f"by {json.dumps(report.labelled_by, default=str)}."
+    )
+
+
+def _side_by_side(reports: Sequence[SourceReport]) -> Iterator[list[ShareTable]]:
+    """Bring the tables of the same attributes together."""
+    yield from (list(tables) for tables in zip(*(r.tables for r in reports), strict=True))
+
+
+def _rows(tables: Sequence[ShareTable]) -> Iterator[list[str]]:
+    """Lines of a table: groups first, then what describes all of them."""
+    for place, group in enumerate(tables[0].groups):
+        yield [group, *(_share(table, place) for table in tables)]
+    yield ["images", *(f"{table.images:,}" for table in tables)]
+    yield ["effective size", *(f"{table.effective_size:,.0f}" for table in tables)]
+    yield ["no group", *(_percent(table.unclassified) for table in tables)]
+    yield ["effective groups", *(_number(table.effective_groups, 2) for table in tables)]
+    yield ["to even shares", *(_distance(table.to_uniform) for table in tables)]
+    if tables[0].to_target is not None:
+        yield ["to target", *(_distance(table.to_target) for table in tables if table.to_target)]
+
+
+def _share(table: ShareTable, place: int) -> str:
+    """A share, and what belongs to it."""
+    notes = []
+    if table.said is not None:
+        notes.append(f"said {_value(100 * table.said[place].value, 1)}")
+    if table.target is not None:
+        notes.append(f"target {100 * table.target[place]:.1f}")
+    return _percent(table.shares[place]) + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _percent(estimate: Estimate) -> str:
+    """A share and its interval in percent."""
+    return _number(Estimate(*(100 * value for value in estimate)), 1)
+
+
+def _distance(distances: Distances) -> str:
+    """Both distances."""
+    return f"{_percent(distances.total_variation)}; {_number(distances.kl, 3)}"
+
+
+def _number(estimate: Estimate, digits: int) -> str:
+    """A number, and its interval if it has one."""
+    value, low, high = (_value(part, digits) for part in estimate)
+    return value if math.isnan(estimate.low) else f"{value} [{low}, {high}]"
+
+
+def _value(value: float, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _numbers(table: ShareTable) -> Iterator[tuple[str, str, Estimate | float]]:
+    """Every number of a table, with its name and group."""
+    for place, group in enumerate(table.groups):
+        yield "share", group, table.shares[place]
+        if table.said is not None:
+            yield "share as said", group, table.said[place]
+        if table.target is not None:
+            yield "target", group, table.target[place]
+    yield "images", "", table.images
+    yield "effective size", "", table.effective_size
+    yield "no group", "", table.unclassified
+    yield "effective groups", "", table.effective_groups
+    for other, distances in (("uniform", table.to_uniform), ("target", table.to_target)):
+        if distances is not None:
+            yield f"total variation to {other}", "", distances.total_variation
+            yield f"kl to {other}", "", distances.kl
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (a tree of several types)
+    """Turn a tree into JSON types, estimates into objects."""
+    match value:
+        case Estimate():
+            return {name: _plain(number) for name, number in value._asdict().items()}
+        case ShareTable() | Distances():
+            return {name: _plain(item) for name, item in vars(value).items()}
+        case dict():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case None | bool() | int() | float() | str():
+            return value
+    return str(value)

@@ -1,0 +1,233 @@
+"""Shares against closed forms, and intervals against how often they hold the truth."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest, entropy
+from torch import Tensor
+
+from qdgs_lightning.audits import (
+    AnnotationError,
+    Annotations,
+    Attribute,
+    Confusion,
+    ShareTable,
+    corrected,
+    read_confusion,
+    share_tables,
+)
+from qdgs_lightning.sampling.quotas import Quotas
+
+SKIN = Attribute(name="skin", classes=("light", "mixed", "dark"))
+AGE = Attribute(name="age", classes=("young", "old"))
+
+
+def _annotations(
+    labels: Tensor,
+    *attributes: Attribute,
+    units: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Annotations:
+    labels = labels.reshape(len(labels), -1)
+    return Annotations(
+        attributes=attributes,
+        labels=labels,
+        units=torch.arange(len(labels)) if units is None else units,
+        weights=torch.ones(len(labels), dtype=torch.float64) if weights is None else weights,
+    )
+
+
+def _repeated(counts: list[int]) -> Tensor:
+    """Labels 0, 1, ... as often as said; the last are -1."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    return torch.where(labels == len(counts) - 1, -1, labels)
+
+
+def _values(table: ShareTable) -> list[float]:
+    return [share.value for share in table.shares]
+
+
+def test_the_published_shares_of_ffhq() -> None:
+    """73.1, 17.1 and 9.8 % of what is classified; distances by hand and by scipy."""
+    annotations = _annotations(_repeated([731, 171, 98, 250]), SKIN)
+    targets = Quotas.of({"light": 0.5, "dark": 0.5}, [SKIN.classes])
+    (table,) = share_tables(annotations, targets=targets, num_bootstrap=200)
+    assert table.groups == SKIN.classes
+    shares = [0.731, 0.171, 0.098]
+    assert _values(table) == pytest.approx(shares)
+    assert (table.images, table.effective_size) == (1000, 1000)
+    assert table.unclassified.value == pytest.approx(0.2)
+    assert table.effective_groups.value == pytest.approx(math.exp(entropy(shares)))
+    assert table.to_uniform.total_variation.value == pytest.approx(0.731 - 1 / 3)
+    assert table.to_uniform.kl.value == pytest.approx(entropy(shares, [1 / 3] * 3))
+    assert table.to_uniform.kl.value == pytest.approx(math.log(3 / table.effective_groups.value))
+    assert table.target == (0.5, 0, 0.5)
+    assert table.to_target is not None
+    assert table.to_target.total_variation.value == pytest.approx(0.5 - 0.098)
+    assert table.to_target.kl.value == math.inf
+    for share, count in zip(table.shares, (731, 171, 98), strict=True):
+        exact = binomtest(count, 1000).proportion_ci(0.95)
+        assert share.low == pytest.approx(exact.low, abs=0.01)
+        assert share.high == pytest.approx(exact.high, abs=0.01)
+
+
+def test_intersections_and_weights_count() -> None:
+    labels = torch.tensor([[0, 0], [0, 1], [2, 1], [2, -1], [-1, 0]])
+    weights = torch.tensor([3.0, 1, 1, 5, 7], dtype=torch.float64)
+    annotations = _annotations(labels, SKIN, AGE, weights=weights)
+    skin, age, both = share_tables(annotations, num_bootstrap=0)
+    assert _values(skin) == pytest.approx([0.4, 0, 0.6])
+    assert _values(age) == pytest.approx([10 / 12, 2 / 12])
+    assert both.groups[:2] == ("light young", "light old")
+    assert _values(both) == pytest.approx([0.6, 0.2, 0, 0, 0, 0.2])
+    assert both.images == 3
+    assert both.effective_size == round(25 / 11)
+    assert both.unclassified.value == pytest.approx(12 / 17)
+    assert math.isnan(both.shares[0].low)
+    assert [table.attributes for table in share_tables(annotations, cross=1)] == [
+        ("skin",),
+        ("age",),
+    ]
+
+
+def test_images_of_one_identity_count_as_one() -> None:
+    """Twenty times the same image of each identity tell no more than one."""
+    once = _annotations(_repeated([12, 20, 8, 0]), SKIN)
+    units = torch.arange(40).repeat_interleave(20)
+    often = _annotations(once.labels.repeat_interleave(20, dim=0), SKIN, units=units)
+    (one,), (many,) = (share_tables(each, num_bootstrap=400) for each in (once, often))
+    assert many.images == 800
+    assert many.effective_size == one.effective_size == 40
+    for share, other in zip(many.shares, one.shares, strict=True):
+        assert share.value == pytest.approx(other.value)
+        assert share.low == pytest.approx(other.low, abs=0.06)
+        assert share.high == pytest.approx(other.high, abs=0.06)
+        assert share.high - share.low > 0.2
+
+
+def test_a_group_without_images_may_still_exist() -> None:
+    (table,) = share_tables(_annotations(_repeated([30, 30, 0, 0]), SKIN), num_bootstrap=50)
+    assert table.shares[2][:2] == (0, 0)
+    assert table.shares[2].high == pytest.approx(1 - 0.025 ** (1 / 60))
+    units = torch.arange(30).repeat_interleave(2)
+    (table,) = share_tables(
+        _annotations(_repeated([60, 0, 0, 0]), SKIN, units=units), num_bootstrap=50
+    )
+    assert table.shares[2].high == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+def test_nothing_classified_has_no_shares() -> None:
+    (table,) = share_tables(_annotations(torch.full((4,), -1), SKIN), num_bootstrap=20)
+    assert table.unclassified.value == 1
+    assert all(math.isnan(value) for value in _values(table))
+
+
+# Truth by word; the last word is "none".
+RATES = torch.tensor([[0.85, 0.1, 0.0, 0.05], [0.15, 0.65, 0.1, 0.1], [0.02, 0.13, 0.75, 0.1]])
+AGES = torch.tensor([[0.9, 0.05, 0.05], [0.2, 0.75, 0.05]])
+
+
+def _counts(rates: Tensor, n: int) -> Tensor:
+    """As many of every class, and none of "none"."""
+    counts = (rates.double() * n).round().long()
+    return torch.cat([counts, torch.zeros(1, counts.shape[1], dtype=torch.int64)])[None]
+
+
+def test_known_errors_are_undone_along_attributes_and_across() -> None:
+    law = torch.tensor([[0.35, 0.15], [0.1, 0.1], [0.05, 0.25]], dtype=torch.float64)
+    said = torch.einsum("ij,ik,jl->kl", law, RATES.double(), AGES.double())
+    levels = torch.cartesian_prod(torch.tensor([0, 1, 2, -1]), torch.tensor([0, 1, -1]))
+    annotations = _annotations(levels, SKIN, AGE, weights=said.flatten())
+    confusion = Confusion(counts=(_counts(RATES, 100), _counts(AGES, 100)))
+    skin, age, both = share_tables(annotations, confusion=confusion, num_bootstrap=20)
+    assert _values(skin) == pytest.approx(law.sum(1).tolist())
+    assert _values(age) == pytest.approx(law.sum(0).tolist())
+    assert _values(both) == pytest.approx(law.flatten().tolist())
+    among = said[:3].sum(1) / said[:3].sum()
+    assert skin.said is not None
+    assert [share.value for share in skin.said] == pytest.approx(among.tolist())
+
+
+def test_corrected_intervals_hold_the_truth_nineteen_times_of_twenty() -> None:
+    """The labelled sample is small, so that an interval of the set alone would be too narrow."""
+    law = np.array([0.6, 0.3, 0.1])
+    random = np.random.default_rng(0)
+    trials, held, narrow = 60, np.zeros(3), np.zeros(3)
+    for trial in range(trials):
+        said = random.multinomial(3000, law @ RATES.double().numpy())
+        labels = random.multinomial(1, RATES.double().numpy(), size=(60, 3)).argmax(2)
+        truth = np.tile(np.arange(3), 60)
+        words = torch.from_numpy(np.where(labels == 3, -1, labels)).reshape(-1, 1)
+        confusion = Confusion.of(
+            torch.from_numpy(truth)[:, None],
+            words,
+            units=torch.arange(180),
+            attributes=[SKIN],
+        )
+        annotations = _annotations(_repeated(said.tolist()), SKIN)
+        (table,) = share_tables(annotations, confusion=confusion, num_bootstrap=60, seed=trial)
+        for group, share in enumerate(table.shares):
+            held[group] += share.low <= law[group] <= share.high
+            spread = 1.96 * math.sqrt(share.value * (1 - share.value) / 3000)
+            narrow[group] += abs(share.value - law[group]) <= spread
+    assert (held / trials).min() > 0.86  # 0.95, three standard errors
+    assert held.sum() < 3 * trials
+    assert narrow[:2].max() / trials < 0.75
+
+
+def test_replicates_of_errors_vary_as_binomials_do() -> None:
+    (rates,) = Confusion(counts=(_counts(RATES, 200),)).replicates(2000, seed=0)
+    torch.testing.assert_close(rates[0], RATES.double())
+    expected = (RATES * (1 - RATES) / 200).sqrt().double()
+    torch.testing.assert_close(rates[1:].std(0), expected, atol=0.002, rtol=0)
+
+
+def test_labelled_identities_are_drawn_as_a_whole() -> None:
+    truth, said = torch.tensor([0, 0, 1, 1, 2, 2, -1, -2]), torch.tensor([0, 1, 1, 1, 2, -1, 0, 0])
+    units = torch.tensor([5, 5, 6, 6, 7, 7, 8, 9])
+    confusion = Confusion.of(truth[:, None], said[:, None], units=units, attributes=[SKIN])
+    assert confusion.counts[0].sum(0).tolist() == [
+        [1, 1, 0, 0],
+        [0, 2, 0, 0],
+        [0, 0, 1, 1],
+        [1, 0, 0, 0],
+    ]
+    (rates,) = confusion.replicates(60, seed=0)
+    assert rates.shape == (61, 4, 4)
+    drawn = rates[~rates.isnan().flatten(1).any(1)]
+    assert 1 < len(drawn) < 61
+    assert (drawn == rates[0]).all()  # one identity a class: what is drawn has its rates
+
+
+def test_a_class_without_known_images_is_refused() -> None:
+    truth = torch.tensor([[0], [1], [-2]])
+    with pytest.raises(AnnotationError, match="show skin dark, so how often"):
+        Confusion.of(truth, truth, units=torch.arange(3), attributes=[SKIN])
+
+
+def test_errors_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "errors.json"
+    rows = {"young": {"young": 90, "old": 5, "none": 5}, "old": {"young": 20, "old": 80}}
+    path.write_text(json.dumps({"age": rows, "other": {}}))
+    assert read_confusion(path, [AGE]).counts[0].tolist() == [[[90, 5, 5], [20, 80, 0], [0, 0, 0]]]
+    for content, complaint in (
+        ("{", "cannot be read"),
+        ("[]", "no counts of 'age'"),
+        ('{"age": {"yung": {}}}', None),
+        ('{"age": {"yung": {"old": 1}}}', r"'yung', which is no class of age \(did you mean 'y"),
+        ('{"age": {"old": {"old": 0.5}}}', "0.5 for 'old' called 'old'"),
+        ('{"age": {"old": {"old": 5}}}', "show age young"),
+    ):
+        path.write_text(content)
+        with pytest.raises(AnnotationError, match=complaint):
+            read_confusion(path, [AGE])
+
+
+def test_correction_takes_words_that_are_no_class() -> None:
+    law = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    true = corrected(law @ RATES.double(), _counts(RATES, 100)[0, :3])
+    torch.testing.assert_close(true, law)

@@ -1,0 +1,107 @@
+"""Images of every source, in the order of their names and with their units and weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from qdgs_lightning.audits import AuditError, Elites, ImageSet, PriorSamples
+from qdgs_lightning.datasets import open_face_dataset
+from qdgs_lightning.sampling import ArchiveSampler, MeasureBins, seeded_generator
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from tests.commands.face_sets import copied, image_file, photos
+from tests.toys import ToyGenerator, ToyGuidance
+
+CPU = torch.device("cpu")
+
+
+def test_a_folder_of_identities(tmp_path: Path) -> None:
+    root = photos(tmp_path / "faces", [2, 3])
+    (root / "id00" / "wide.png").write_bytes(image_file("PNG", "RGB", side=40))
+    images = ImageSet(root).open(CPU)
+    assert images.names == ["id00/000.jpg", "id00/001.jpg", "id00/wide.png"] + [
+        f"id01/00{i}.jpg" for i in range(3)
+    ]
+    assert images.units.tolist() == [0, 0, 0, 1, 1, 1]
+    assert images.weights.tolist() == [1] * 6
+    batches = list(images.batches(2))
+    assert [tuple(batch.shape) for batch in batches] == [
+        (2, 3, 24, 24),
+        (1, 3, 40, 40),
+        (2, 3, 24, 24),
+        (1, 3, 24, 24),
+    ]
+    first = open_face_dataset(root)[0][0].float() / 255
+    assert torch.equal(batches[0][0], first)
+
+
+def test_records_and_a_sample_of_them(tmp_path: Path) -> None:
+    root = copied(tmp_path / "set")
+    source = ImageSet(root, sample=5, seed=3, name="part")
+    images = source.open(CPU)
+    whole = open_face_dataset(root)
+    keys = [str(key) for key in whole.keys.tolist()]  # type: ignore[union-attr]
+    rows = [keys.index(name) for name in images.names]
+    assert rows == sorted(rows)
+    assert len(set(rows)) == 5
+    loaded = torch.cat(list(images.batches(4)))
+    assert torch.equal(loaded, torch.stack([whole[row][0] for row in rows]).float() / 255)
+    same = whole.labels[rows]
+    assert torch.equal(images.units[:, None] == images.units, same[:, None] == same)
+    assert int(images.units.max()) + 1 == len(set(same.tolist()))
+    assert ImageSet(root, sample=5, seed=4).open(CPU).names != images.names
+    with pytest.raises(AuditError, match=r"sample of .* is 0"):
+        ImageSet(root, sample=0)
+
+
+def test_prior_samples_are_those_of_the_seed() -> None:
+    source = PriorSamples(generator=ToyGenerator(), n=7, seed=2)
+    images = source.open(CPU)
+    latents = ToyGenerator().sample_latents(7, seeded_generator(2))
+    drawn = torch.cat(list(images.batches(3)))
+    torch.testing.assert_close(drawn, ToyGenerator()(latents).detach())
+    assert images.units.tolist() == list(range(7))
+    with pytest.raises(AuditError, match="n of 'prior' is 0"):
+        PriorSamples(generator=ToyGenerator(), n=0)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("archive") / "archive.safetensors"
+    config = SearchConfig(grid=(8, 8), algorithm="random", calibration=100)
+    search = QDSearch(ToyGenerator(), ToyGuidance(), config)
+    search.run(400)
+    search.archive.save(path)
+    return path
+
+
+def test_elites_once_each(archive: Path) -> None:
+    images = Elites(archive=archive, generator=ToyGenerator()).open(CPU)
+    elites = Archive.load(archive)
+    drawn = torch.cat(list(images.batches(9)))
+    torch.testing.assert_close(drawn, ToyGenerator()(elites.latents).detach())
+    assert images.archive is not None
+    assert torch.equal(images.weights, torch.ones(len(elites), dtype=torch.float64))
+
+
+def test_elites_as_often_as_they_are_drawn(archive: Path) -> None:
+    sampler = ArchiveSampler(
+        bins=[MeasureBins(measure=0, intervals=[(0, 0.4), (0.6, 1)], names=["dim", "red"])],
+        max_repeats=200,
+        proportions={"dim": 0.25, "red": 0.75},
+    )
+    source = Elites(
+        archive=archive, generator=ToyGenerator(), sampler=sampler, guidance=ToyGuidance(), n=400
+    )
+    images = source.open(CPU)
+    red = torch.cat(list(images.batches(50))).mean(dim=(2, 3))[:, 0] >= 0.6
+    assert float(images.weights.sum()) == 400
+    assert float(images.weights[red].sum()) == 300
+    assert len(images) < 400
+    with pytest.raises(AuditError, match="labels latents by `guidance`"):
+        Elites(archive=archive, generator=ToyGenerator(), sampler=sampler)
+
+
+def test_an_archive_of_another_generator_is_refused(archive: Path) -> None:
+    with pytest.raises(AuditError, match="bring an archive of its own"):
+        Elites(archive=archive, generator=ToyGenerator(seed=1)).open(CPU)
