@@ -25,10 +25,12 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 demo: setup ## Train and test on the shapes without, with random and with quality-diversity samples
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/qdgs shapes-demo --overlay configs/shapes_rare.yaml
 
-check: setup ## Check style and types
+check: setup ## Check style, types and the container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
 
 test: check ## Check style and types, and run the tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses auto --dist worksteal
