@@ -21,7 +21,10 @@ TRAINER_COMMANDS = {
 # `qdgs a b`.
 PLAIN_COMMANDS = {
     "search": "grow or continue an archive of elites",
+    "export": "write an archive's images as a dataset, with a data card",
+    "doctor": "say before a run what is missing, what does not fit, and how long it takes",
     "convert": "keep a StyleGAN2 checkpoint in a file that is safe and fast to load",
+    "audit": "say what a set of images holds: shares of groups, with intervals",
     "data inspect": "say what a set of face images holds",
     "data verify": "decode every image of a set and name what is damaged",
     "data pack": "make a .rec file of identities, or a .bin file of pairs, out of images",
@@ -36,6 +39,7 @@ ROOMS = (
     "guidance",
     "search",
     "sampling",
+    "audits",
     "datamodules",
     "tasks",
     "callbacks",
@@ -86,6 +90,11 @@ def _dispatch(words: list[str], *, from_python: bool) -> None:
 
         _import_rooms()
         TrainerCLI(args=words if from_python else None)
+    elif command == "doctor":  # its options are those of fit or search, and two of its own
+        from qdgs_lightning.commands.doctor import doctor
+
+        _import_rooms()
+        doctor(options)
     elif command in PLAIN_COMMANDS:
         if not command.startswith("data "):  # which name no classes
             _import_rooms()
