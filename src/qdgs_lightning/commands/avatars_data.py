@@ -1,0 +1,91 @@
+"""``qdgs avatars-data``: the training set and the benchmarks of the avatars domain, as files."""
+
+from pathlib import Path
+
+import torch
+
+from qdgs_lightning.commands.data_common import counting, say
+from qdgs_lightning.commands.data_draw import draw_pairs
+from qdgs_lightning.datasets import pack_dataset, write_verification_bin
+from qdgs_lightning.datasets.avatar_people import AvatarPeople
+from qdgs_lightning.datasets.avatars import Population
+from qdgs_lightning.datasets.record_packing import encode_jpeg
+from qdgs_lightning.errors import QDGSError
+
+GROUPS = {
+    "avatars_dark": {"skin": "dark"},
+    "avatars_light": {"skin": "light"},
+    "avatars_young": {"age": "young"},
+    "avatars_old": {"age": "old"},
+}
+"""Benchmarks by name, and who is in them; within a group all else is equally common."""
+
+_BENCHMARK_SEED = 2**40  # beyond those of training sets
+
+
+def avatars_data(
+    *,
+    output: Path = Path("data/avatars"),
+    identities: int = 1500,
+    images_per_identity: int = 8,
+    pairs: int = 6000,
+    benchmark_identities: int = 400,
+    image_size: int = 64,
+    seed: int = 0,
+) -> None:
+    """Write a biased training set of avatars and unbiased benchmarks of groups.
+
+    The training set, ``train.rec``, has the shares of skin, gender and age that FFHQ has, as
+    published (Chang et al., AAAI-24). The benchmarks, dark and light, young and old, have as many
+    pairs of one identity as of two in each of ten folds; both are of the group, so that skin or age
+    tells nobody apart. They do not depend on the seed.
+
+    Args:
+        output: The folder of all files.
+        identities: People in the training set.
+        images_per_identity: Images of each.
+        pairs: Pairs of each benchmark, a multiple of 20.
+        benchmark_identities: People in each benchmark, four images of each.
+        image_size: Side of the images in pixels.
+        seed: Of the training set, from 0 on.
+
+    Raises:
+        QDGSError: A number is out of its range, or there are files already.
+    """
+    if seed < 0:
+        raise QDGSError(f"seed is {seed}; give 0 or more.")
+    names = ["train.rec", *(f"{name}.bin" for name in GROUPS)]
+    present = [name for name in names if (output / name).exists()]
+    if present:
+        raise QDGSError(
+            f"{output} has {', '.join(present)} already: remove them, or give another --output."
+        )
+    with counting("Benchmarks", len(GROUPS)) as advance:
+        for number, (name, only) in enumerate(GROUPS.items()):
+            people = AvatarPeople(
+                Population.even(),
+                identities=benchmark_identities,
+                images_per_identity=4,
+                seed=_BENCHMARK_SEED + number,
+                only=only,
+                image_size=image_size,
+            )
+            random = torch.Generator().manual_seed(_BENCHMARK_SEED + number)
+            drawn, is_same = draw_pairs(people.labels, pairs, random)
+            encoded = [encode_jpeg(image) for image in people.images]
+            files = (encoded[row] for row in drawn.flatten().tolist())
+            write_verification_bin(output / f"{name}.bin", files, is_same)
+            advance()
+    with counting("Training set", identities * images_per_identity) as advance:
+        people = AvatarPeople(
+            Population(),
+            identities=identities,
+            images_per_identity=images_per_identity,
+            seed=seed,
+            image_size=image_size,
+        )
+        pack_dataset(people, output, progress=advance)
+    say(
+        f"{output} holds {len(people):,} images of {identities:,} people, and the benchmarks "
+        f"{', '.join(GROUPS)}."
+    )
