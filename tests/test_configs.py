@@ -19,12 +19,15 @@ from torch import nn
 
 import qdgs_lightning
 from qdgs_lightning.cli import main
-from qdgs_lightning.generators import ImplicitGenerator, VAEGenerator
-from qdgs_lightning.guidance.clip import SHAPES_CLIP, create_clip
-from qdgs_lightning.models import ShapeAnnotator
+from qdgs_lightning.commands.avatars_data import avatars_data
+from qdgs_lightning.generators import ImplicitGenerator, VAEGenerator, load_stylegan2
+from qdgs_lightning.guidance.clip import AVATARS_CLIP, SHAPES_CLIP, create_clip
+from qdgs_lightning.models import AvatarReader, ShapeAnnotator
 from qdgs_lightning.search import Archive, SearchConfig
 from qdgs_lightning.weights.files import load_weights
 from tests.faces import write_face_files
+from tests.generators.stylegan2.official_files import official_file
+from tests.generators.stylegan2.parity import Parity
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PACKAGE = Path(qdgs_lightning.__file__).parent
@@ -63,8 +66,26 @@ FACES = {
     "data.init_args.num_workers": "0",
 }
 TRAIN_FACES = FACES | {"data.init_args.batch_size": "4", "trainer.precision": "32-true"}
+SYNTHETIC_FACES = TRAIN_FACES | {
+    "data.init_args.guidance.init_args.model": SHAPES_CLIP,
+    "data.init_args.guidance.init_args.pretrained": SHAPES_CLIP,
+    "data.init_args.identities": "4",
+    "data.init_args.edits.init_args.number": "1",
+}
+RANDOM_FACES = SYNTHETIC_FACES | {"data.init_args.sampler.init_args.evaluations": "40"}
+QD_FACES = SYNTHETIC_FACES | {  # the last callback, QDRefresh
+    # Where the images of the small network lie.
+    "trainer.callbacks.init_args.search.ranges": "[[.03, .06], [.4, .7], [-.1, .1], [.02, .05]]",
+    "trainer.callbacks.init_args.search.calibration": "48",
+    "trainer.callbacks.init_args.search.emitters": "1",
+    "trainer.callbacks.init_args.search.batch_size": "8",
+    "trainer.callbacks.init_args.evaluations": "56",
+    "trainer.callbacks.init_args.every_n_epochs": "1",
+    "trainer.callbacks.init_args.refresh_evaluations": "8",
+}
 GENERATOR_LOGS = ("train/reconstruction", "train/flow", "val/reconstruction", "lr-Adam")
 POOL_LOGS = ("train/loss", "pool/evaluated", "pool/distinct")
+IDENTITY_LOGS = ("train/loss", "val/mean", "pool/evaluated", "pool/identities", "pool/left_out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +97,7 @@ class Fit:
         logs: Some of its metrics.
         over: The configuration that it is laid over.
         after: The configuration whose checkpoint it starts from.
-        exports: What its weights belong to: an attribute of the task, and how to make another.
+        exports: What its weights belong to: an attribute of the task, and how to load another.
         files: Makes the files that it reads, in the folder where it runs.
     """
 
@@ -84,11 +105,35 @@ class Fit:
     logs: tuple[str, ...]
     over: str | None = None
     after: str | None = None
-    exports: tuple[str, Callable[[], nn.Module]] | None = None
+    exports: tuple[str, Callable[[Path], nn.Module]] | None = None
     files: Callable[[Path], None] | None = None
 
 
-IMPLICIT = ("generator", lambda: ImplicitGenerator(None))
+def write_generated_face_files(folder: Path) -> None:
+    """Make a benchmark, and a small network under the name of the one of FFHQ."""
+    write_face_files(folder)
+    network = official_file(Parity("sg2_res32_orig"))
+    (folder / "data" / "stylegan2-ffhq-256x256.pkl").write_bytes(network)
+
+
+def write_avatar_files(folder: Path) -> None:
+    """Make a training set and benchmarks of avatars."""
+    root = folder / "data" / "avatars"
+    avatars_data(output=root, identities=4, images_per_identity=2, pairs=20, benchmark_identities=4)
+
+
+def loader(make: Callable[[], nn.Module]) -> Callable[[Path], nn.Module]:
+    """Load weights into what is made."""
+
+    def load(path: Path) -> nn.Module:
+        module = make()
+        load_weights(module, path)
+        return module
+
+    return load
+
+
+IMPLICIT = ("generator", loader(lambda: ImplicitGenerator(None)))
 FITS = {
     "shapes_none": Fit(small=SHAPES, logs=("train/loss",)),
     "shapes_oracle": Fit(small=SHAPES, logs=("train/loss",)),
@@ -105,21 +150,53 @@ FITS = {
     "shapes_vae": Fit(
         small=RENDERS,
         logs=("train/loss", "train/kl", "val/reconstruction"),
-        exports=("generator", VAEGenerator),
+        exports=("generator", loader(VAEGenerator)),
     ),
     "shapes_clip": Fit(
         small=RENDERS,
         logs=("train/loss", "val/shape", "val/colour"),
-        exports=("clip", lambda: create_clip(SHAPES_CLIP, None)),
+        exports=("clip", loader(lambda: create_clip(SHAPES_CLIP, None))),
     ),
     "shapes_annotator": Fit(
         small=RENDERS,
         logs=("train/loss", "val/shape_accuracy", "val/colour_accuracy"),
-        exports=("annotator", lambda: ShapeAnnotator(None)),
+        exports=("annotator", loader(lambda: ShapeAnnotator(None))),
+    ),
+    "avatars_generator": Fit(
+        small=RENDERS,
+        logs=("train/pixels", "train/mapping", "val/pixels", "val/psnr", "lr-Adam"),
+        exports=("network", load_stylegan2),
+    ),
+    "avatars_clip": Fit(
+        small=RENDERS,
+        logs=("train/loss", "val/skin", "val/age"),
+        exports=("clip", loader(lambda: create_clip(AVATARS_CLIP, None))),
+    ),
+    "avatars_reader": Fit(
+        small=RENDERS,
+        logs=("train/loss", "val/skin_accuracy", "val/quality_accuracy"),
+        exports=("annotator", loader(lambda: AvatarReader(None))),
+    ),
+    "avatars_none": Fit(
+        small={"data.init_args.batch_size": "4"},
+        logs=("train/loss", "lr-SGD/pg1"),
+        files=write_avatar_files,
     ),
     "faces_casia": Fit(small=TRAIN_FACES, logs=("val/mean", "lr-SGD/pg1"), files=write_face_files),
     "faces_casia_r50_arcface": Fit(
         small=TRAIN_FACES, logs=("val/lfw", "lr-SGD"), files=write_face_files
+    ),
+    "faces_rand50": Fit(small=RANDOM_FACES, logs=IDENTITY_LOGS, files=write_generated_face_files),
+    "faces_qd50": Fit(
+        small=QD_FACES,
+        logs=(*IDENTITY_LOGS, "qd/coverage", "qd/evaluations"),
+        files=write_generated_face_files,
+    ),
+    "faces_published_search": Fit(
+        small=QD_FACES,
+        logs=(*IDENTITY_LOGS, "qd/coverage", "qd/evaluations"),
+        over="faces_qd50",
+        files=write_generated_face_files,
     ),
 }
 TESTS = {"faces_test": "faces_casia"}  # and whose checkpoint they test
@@ -306,11 +383,10 @@ def test_exported_weights_load_and_are_those_of_the_checkpoint(
 ) -> None:
     folder, exports = workplace.short(name), FITS[name].exports
     assert exports is not None
-    attribute, make = exports
+    attribute, load = exports
     arguments = callbacks(name)["ExportWeights"]
     path = folder / f"{arguments['name']}.safetensors"
-    module = make()
-    load_weights(module, path)
+    module = load(path)
     # With averaged weights, a checkpoint holds the averaged ones here.
     trained = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for key, value in module.state_dict().items():
@@ -375,13 +451,35 @@ def test_a_search_fills_an_archive_and_grows_it(workplace: Workplace, name: str)
     assert grown.stats.qd_score > first.stats.qd_score
 
 
-def test_the_published_search_is_as_published(capsys: pytest.CaptureFixture[str]) -> None:
+def printed_config(capsys: pytest.CaptureFixture[str], command: str, *names: str) -> Any:  # noqa: ANN401
+    """What configurations, laid over each other, come to."""
+    words = [word for name in names for word in ("--config", str(file_of(name)))]
     with pytest.raises(SystemExit) as ended:
-        main(["search", "--config", str(file_of("shapes_search_published")), "--print_config"])
+        main([command, *words, "--print_config"])
     assert ended.value.code in (None, 0)
-    printed = yaml.safe_load(capsys.readouterr().out)["search"]
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def test_published_searches_are_as_published(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = printed_config(capsys, "search", "shapes_search_published")["search"]
     published = asdict(SearchConfig.published(grid=(50, 50)))
     assert printed == json.loads(json.dumps(published))
+    config = printed_config(capsys, "fit", "faces_qd50", "faces_published_search")
+    refresh = config["trainer"]["callbacks"][-1]["init_args"]
+    published = asdict(SearchConfig.published(grid=(50, 25, 5, 25)))
+    assert refresh["search"] == json.loads(json.dumps(published))
+    assert (refresh["evaluations"], refresh["every_n_epochs"]) == (240_000, None)
+
+
+def test_arms_of_faces_differ_in_nothing_but_the_latents() -> None:
+    qd, rand = (content(file_of(name)) for name in ("faces_qd50", "faces_rand50"))
+    assert qd["model"] == rand["model"] == content(file_of("faces_casia"))["model"]
+    for arm in (qd, rand):
+        arguments = arm["data"]["init_args"]
+        arguments["bins"] = arguments.pop("sampler")["init_args"]["bins"]
+    assert qd["data"] == rand["data"]
+    for name in ("max_epochs", "precision", "reload_dataloaders_every_n_epochs"):
+        assert qd["trainer"][name] == rand["trainer"][name]
 
 
 def test_the_annotator_s_own_errors_are_reported(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from qdgs_lightning.audits import corrected
 from qdgs_lightning.commands.shapes_audit import (
     JUNK,
     audit,
     classify,
     confusion,
-    corrected,
     draw_contact_sheet,
 )
 from qdgs_lightning.datasets import ShapesDataset

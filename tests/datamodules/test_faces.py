@@ -1,6 +1,5 @@
 """The datamodule of faces: what reaches a model, from which files, in which order."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,7 @@ from torch import Tensor
 
 from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, FaceDataModule
 from qdgs_lightning.datasets import RecordIODataset
-from qdgs_lightning.sampling import MeasureBins, PriorSampler
 from tests.faces import write_benchmark, write_training_set
-from tests.toys import ToyGenerator, ToyGuidance
 
 PLAIN = FaceAugmentation(flip=0, crop=0, low_resolution=0, photometric=0)
 
@@ -96,35 +93,6 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     alone, helped = (batches(root, tmp_path, num_workers=n) for n in (0, 2))
     for (_, a, _), (_, b, _) in zip(alone, helped, strict=True):
         assert torch.equal(a, b)
-
-
-def test_synthetic_images_are_drawn_anew_and_their_bin_is_their_class(tmp_path: Path) -> None:
-    halves = [(-math.inf, 0.5), (0.5, math.inf)]
-    bins = [MeasureBins(measure=measure, intervals=halves) for measure in (0, 1)]
-    data = FaceDataModule(
-        generator=ToyGenerator(),
-        guidance=ToyGuidance(),
-        sampler=PriorSampler(bins=bins, evaluations=200),
-        samples_per_epoch=40,
-        batch_size=10,
-        image_size=8,
-        augmentation=PLAIN,
-    )
-    recorder = Recorder()
-    trainer(tmp_path, max_epochs=2, reload_dataloaders_every_n_epochs=1).fit(
-        recorder, datamodule=data
-    )
-    assert data.num_classes == 4
-    epochs = []
-    for epoch in (0, 1):
-        images = torch.cat([x for e, x, _ in recorder.train_batches if e == epoch])
-        labels = torch.cat([y for e, _, y in recorder.train_batches if e == epoch])
-        assert images.shape == (40, 3, 8, 8)
-        bright = (images.mean(dim=(2, 3)) > 0.5).long()  # red and green, which resizing keeps
-        agree = labels == 2 * bright[:, 0] + bright[:, 1]
-        assert float(agree.float().mean()) > 0.9
-        epochs.append(images)
-    assert not torch.equal(*epochs)
 
 
 def test_benchmarks_that_are_there_are_loaded_in_the_order_asked_for(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules.checks import check_share
+from qdgs_lightning.datamodules.checks import DataModuleError, check_share
 from qdgs_lightning.datamodules.renders import Renders
 from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars, render_annotated_avatars
 from qdgs_lightning.datasets.avatars import LatentImages, Population, draw_latent_images
@@ -15,6 +15,8 @@ class AvatarRenders(Renders[LatentImages]):
     Args:
         population: Who is drawn; as biased as FFHQ by default.
         batch_size: Images per batch.
+        latents: Latents per batch, at least as many: those without an image cost next to nothing,
+            and what maps z to w learns from all.
         batches_per_epoch: Batches per epoch, over all ranks.
         validation_batches: Batches held out.
         workers: Processes that render.
@@ -30,6 +32,7 @@ class AvatarRenders(Renders[LatentImages]):
         *,
         population: Population | None = None,
         batch_size: int = 16,
+        latents: int = 1024,
         batches_per_epoch: int = 250,
         validation_batches: int = 4,
         workers: int = 0,
@@ -43,13 +46,22 @@ class AvatarRenders(Renders[LatentImages]):
             workers=workers,
             seed=seed,
         )
+        if latents < batch_size:
+            raise DataModuleError(
+                f"latents is {latents}; give at least as many as images, {batch_size}."
+            )
         self.population = population or Population()
+        self.latents = latents
         self.image_size = image_size
 
     def draw(self, generator: torch.Generator) -> LatentImages:
         """Draw one batch."""
         return draw_latent_images(
-            self.population, self.batch_size, generator, image_size=self.image_size
+            self.population,
+            self.batch_size,
+            generator,
+            latents=self.latents,
+            image_size=self.image_size,
         )
 
 

@@ -14,11 +14,11 @@ from qdgs_lightning.datasets.annotated_avatars import KINDS, AnnotatedAvatars
 from qdgs_lightning.datasets.avatars import ATTRIBUTES
 
 # What is said of each class, in the order of `ATTRIBUTES`; of those in between nothing is said.
-_ADJECTIVES = {
+_ADJECTIVES: dict[str, dict[str, tuple[str, ...]]] = {
     "gender": {"masculine": ("masculine",), "feminine": ("feminine",)},
     "age": {"young": ("young",), "old": ("old",)},
 }
-_DETAILS = {
+_DETAILS: dict[str, dict[str, tuple[str, ...]]] = {
     "skin": {
         "light": ("with light skin", "with pale skin"),
         "dark": ("with dark skin", "with brown skin"),
@@ -67,7 +67,7 @@ _GRID = dict(
 def _sentences() -> Iterator[tuple[str, Tensor]]:
     """Yield each caption with its truth for all combinations: 1, 0, or nan where undecided."""
     clear = _GRID["kind"] == KINDS.index("clear")
-    nouns = [("person", {})]
+    nouns: list[tuple[str, dict[str, str]]] = [("person", {})]
     nouns += [
         (f"{word} person", {name: cls})
         for name, classes in _ADJECTIVES.items()

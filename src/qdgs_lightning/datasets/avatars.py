@@ -113,9 +113,9 @@ class LatentImages(NamedTuple):
     """Images with the latents that a generator is to draw them from.
 
     Attributes:
-        z: Normal numbers, shape ``[n, NORMALS]``.
-        w: Styles that z stands for, see `avatar_styles`, shape ``[n, NORMALS]``.
-        images: RGB in [0, 1], shape ``[n, 3, S, S]``.
+        z: Normal numbers, shape ``[m, NORMALS]``.
+        w: Styles that z stands for, see `avatar_styles`, shape ``[m, NORMALS]``.
+        images: What the first n of them show, RGB in [0, 1], shape ``[n, 3, S, S]``.
     """
 
     z: Tensor
@@ -140,26 +140,47 @@ def avatar_styles(avatars: Avatars) -> Tensor:
         avatars.hair_length, avatars.hair_colour, avatars.eye_colour,
     )  # fmt: skip
     values = torch.cat([2 * torch.stack(named, 1) - 1, avatars.geometry, avatars.view], dim=1)
+    return values @ _styles_of_values()
+
+
+def view_styles() -> Tensor:
+    """Say how styles change with the view: by one unit of each of `VIEW`.
+
+    Returns:
+        Shape ``[len(VIEW), NORMALS]``.
+    """
+    return _styles_of_values()[IDENTITY:]
+
+
+def _styles_of_values() -> Tensor:
+    """Return the linear map from values to styles, ``[NORMALS, NORMALS]``."""
     random = torch.randn(NORMALS, NORMALS, generator=torch.Generator().manual_seed(0))
-    rotation, _ = torch.linalg.qr(random)
-    return 3**0.5 * values @ rotation
+    rotation: Tensor = torch.linalg.qr(random)[0]
+    return 3**0.5 * rotation
 
 
 def draw_latent_images(
-    population: Population, n: int, generator: torch.Generator, *, image_size: int = 64
+    population: Population,
+    n: int,
+    generator: torch.Generator,
+    *,
+    latents: int | None = None,
+    image_size: int = 64,
 ) -> LatentImages:
     """Draw images of people, and the latents that stand for them.
 
     Args:
         population: Who is drawn.
-        n: How many.
+        n: How many images.
         generator: Source of the randomness.
+        latents: How many latents, of which the first n are drawn; n if left out.
         image_size: Side in pixels.
     """
-    z = torch.randn(n, NORMALS, generator=generator)
+    z = torch.randn(latents or n, NORMALS, generator=generator)
     # StyleGAN2 sees z only up to its length.
     avatars = population.avatars(z * (NORMALS**0.5 / z.norm(dim=1, keepdim=True)))
-    return LatentImages(z, avatar_styles(avatars), render_avatars(avatars, image_size))
+    images = render_avatars(avatars.rows(slice(n)), image_size)
+    return LatentImages(z, avatar_styles(avatars), images)
 
 
 def _values(quantiles: Tensor, shares: tuple[float, ...]) -> Tensor:

@@ -77,22 +77,22 @@ FACE_OBJECTIVE = PromptPair(
 
 FACE_MEASURES = [
     PromptPair(
-        name="dark to light skin",
+        name="skin",
         positive="A person with dark skin.",
         negative="A person with light skin.",
     ),
     PromptPair(
-        name="masculine to feminine",
+        name="gender",
         positive="A masculine person.",
         negative="A feminine person.",
     ),
     PromptPair(
-        name="long to short hair",
+        name="hair",
         positive="A person with long hair.",
         negative="A person with short hair.",
     ),
     PromptPair(
-        name="20s to 50s",
+        name="age",
         positive="A person in their 20s.",
         negative="A person in their 50s.",
     ),

@@ -6,6 +6,13 @@ from qdgs_lightning.sampling.base import Proposals, Quality, Sampler
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins
 from qdgs_lightning.sampling.errors import SamplingError
 from qdgs_lightning.sampling.files import read_candidates, write_candidates
+from qdgs_lightning.sampling.identities import (
+    group_by_kmeans,
+    group_by_neighbours,
+    spread_within,
+)
+from qdgs_lightning.sampling.identities_registry import IdentityRegistry
+from qdgs_lightning.sampling.identities_report import IdentityReport, IdentityTable
 from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
 from qdgs_lightning.sampling.prior import PriorSampler
 from qdgs_lightning.sampling.rejection import RejectionSampler
@@ -15,6 +22,9 @@ __all__ = [
     "ArchiveSampler",
     "AugmentedGuidance",
     "Candidates",
+    "IdentityRegistry",
+    "IdentityReport",
+    "IdentityTable",
     "JointBins",
     "MeasureBins",
     "Pool",
@@ -25,7 +35,10 @@ __all__ = [
     "RejectionSampler",
     "Sampler",
     "SamplingError",
+    "group_by_kmeans",
+    "group_by_neighbours",
     "read_candidates",
     "seeded_generator",
+    "spread_within",
     "write_candidates",
 ]

@@ -118,7 +118,7 @@ class Sampler(ABC):
         """
         classes = class_names(self.joint.bins)
         self.quotas = None if proportions is None else Quotas.of(proportions, classes)
-        self.renormalise = renormalise
+        self.proportions, self.renormalise = proportions, renormalise
 
     @abstractmethod
     def propose(
@@ -243,7 +243,7 @@ class Sampler(ABC):
             SamplingError: n draws would repeat a latent too often, a quota is of bins without
                 candidates, or quotas contradict each other.
         """
-        wanted, unmet = self._wanted(candidates)
+        wanted, unmet = self.wanted(candidates)
         strata = [*self.strata(candidates)]
         if wanted is not None:
             strata.insert(0, candidates.bins)
@@ -276,8 +276,20 @@ class Sampler(ABC):
             report=PoolReport.of(candidates, counts, wanted=wanted, unmet=unmet),
         )
 
-    def _wanted(self, candidates: Candidates) -> tuple[Tensor | None, tuple[str, ...]]:
-        """Share of every joint bin by the quotas, and the groups that cannot have theirs."""
+    def wanted(self, candidates: Candidates) -> tuple[Tensor | None, tuple[str, ...]]:
+        """Say what the quotas come to, with what there is.
+
+        Args:
+            candidates: What `candidates` returned.
+
+        Returns:
+            Share of every joint bin, float64, or None without quotas; and the groups that cannot
+            have theirs.
+
+        Raises:
+            SamplingError: A quota is of bins without candidates and `renormalise` is not set, or
+                quotas contradict each other.
+        """
         if self.quotas is None:
             return None, ()
         shape = [len(names) for names in self.quotas.classes]

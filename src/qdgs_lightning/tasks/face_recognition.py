@@ -320,6 +320,7 @@ class FaceRecognizer(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if not all(hasattr(data, name) for name in ("benchmarks", "groups", "merge")):
             raise FaceRecognitionError(
-                "FaceRecognizer needs data with identities and benchmarks: use FaceDataModule."
+                "FaceRecognizer needs data with identities and benchmarks: use FaceDataModule or "
+                "SyntheticFaceDataModule."
             )
         return data

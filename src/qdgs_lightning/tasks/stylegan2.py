@@ -82,21 +82,28 @@ class StyleGAN2Regression(L.LightningModule):
         images, size = batch.images, self.network.synthesis.img_resolution
         if self.trainer.current_epoch < self.half_size_epochs:
             images, size = F.avg_pool2d(images, 2), size // 2
-        error = self._images(batch.w, size) - images
+        error = self._images(batch.w[: len(images)], size) - images
         pixels = error.abs().mean()
         edges = sum(error.diff(dim=dim).abs().mean() for dim in (2, 3))
         misplaced = F.avg_pool2d(error, 4).square().mean()
         mapping = F.mse_loss(self.network.mapping(batch.z)[:, 0], batch.w)
-        self.log_dict({"train/pixels": pixels, "train/mapping": mapping}, prog_bar=True)
+        self.log_dict(
+            {"train/pixels": pixels, "train/mapping": mapping},
+            batch_size=len(images),
+            prog_bar=True,
+        )
         return torch.as_tensor(pixels + edges + 4 * misplaced + 0.1 * mapping)
 
     def validation_step(self, batch: LatentImages, batch_idx: int) -> None:
         """Log the mean absolute error of pixels, drawn from z, and the peak signal-to-noise."""
-        w = self.network.mapping(batch.z)[:, 0]
+        w = self.network.mapping(batch.z[: len(batch.images)])[:, 0]
         error = self._images(w, self.network.synthesis.img_resolution).clamp(0, 1) - batch.images
         values = {"pixels": error.abs().mean(), "psnr": -10 * error.square().mean().log10()}
         self.log_dict(
-            {f"val/{name}": value for name, value in values.items()}, sync_dist=True, prog_bar=True
+            {f"val/{name}": value for name, value in values.items()},
+            batch_size=len(batch.images),
+            sync_dist=True,
+            prog_bar=True,
         )
 
     def export(self, path: Path) -> None:

@@ -15,6 +15,7 @@ from qdgs_lightning.generators.stylegan2.checkpoint import CheckpointError
 from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.layers import ModulatedConv, ToRGB
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2Error
+from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 # Which of the styles: coarse, middle and fine layers.
 _KINDS = (slice(0, 3), slice(3, 7), slice(7, None))
@@ -51,14 +52,16 @@ class FileEdits(IdentityEdits):
 
     Args:
         path: A tensor saved by PyTorch (``.pt``, ``.pth``) or NumPy (``.npy``), or the only one of
-            a ``.safetensors`` file. Nothing in it is executed.
+            a ``.safetensors`` file; or ``avatars_edits``, which is shipped. Nothing in it is
+            executed.
 
     Raises:
         CheckpointError: From `rows`: the file is missing, of another kind, or does not fit.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        name = str(path)
+        self.path = resolve_weights(name) if name in packaged_weights() else Path(path)
 
     def rows(self, generator: StyleGAN2Generator) -> Tensor:
         """Read the changes; see `IdentityEdits.rows`."""

@@ -1,0 +1,433 @@
+"""Faces of a generator: which images an epoch shows, under which class, and when they are drawn."""
+
+import math
+import operator
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, SyntheticFaceDataModule
+from qdgs_lightning.datamodules.face_drawing import epoch_order
+from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
+from qdgs_lightning.generators.stylegan2 import FaceAligner
+from qdgs_lightning.sampling import (
+    ArchiveSampler,
+    IdentityTable,
+    MeasureBins,
+    PriorSampler,
+    SamplingError,
+)
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from tests.generators.stylegan2.official_files import official_file
+from tests.generators.stylegan2.parity import Parity
+from tests.ranks import end_ranks, start_ranks
+from tests.toys import ToyGenerator, ToyGuidance
+
+PLAIN = FaceAugmentation(flip=0, crop=0, low_resolution=0, photometric=0)
+HALVES: list[tuple[float, float]] = [(-math.inf, 0.5), (0.5, math.inf)]
+BINS = [MeasureBins(measure=measure, intervals=HALVES) for measure in (0, 1)]
+SEARCH = SearchConfig(
+    grid=(12, 12), algorithm="map_elites", calibration=150, emitters=1, batch_size=20
+)
+
+
+class CountingGenerator(ToyGenerator):
+    """Counts the images that it has drawn."""
+
+    drawn = 0
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Draw and count."""
+        self.drawn += len(latents)
+        return super().forward(latents)
+
+
+class Recorder(LightningModule):
+    """Keeps the batches that it gets, and the identities of every epoch."""
+
+    automatic_optimization = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self.tables: dict[int, IdentityTable] = {}
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
+        """Keep it."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.tables[self.current_epoch] = data.identities()
+        self.batches.setdefault(self.current_epoch, []).append(batch)
+
+    def configure_optimizers(self) -> None:
+        """Train nothing."""
+
+    def epoch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return images and classes of an epoch."""
+        images, classes = zip(*self.batches[index], strict=True)
+        return torch.cat(images), torch.cat(classes)
+
+
+class Refresh(Callback):
+    """Hands over an archive for every epoch, as `QDRefresh` does, and goes on where a fit ended."""
+
+    def __init__(self, archives: list[Archive]) -> None:
+        self.archives = archives
+        self.next = 0
+
+    def hand_over(self, trainer: Trainer) -> None:
+        """Let the datamodule have the archive of the next epoch."""
+        trainer.datamodule.set_archive(self.archives[self.next])  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin."""
+        self.hand_over(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on."""
+        self.next += 1
+        self.hand_over(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place."""
+        return {"next": self.next}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to the place."""
+        self.next = state_dict["next"]
+
+
+@pytest.fixture(scope="module")
+def archives() -> list[Archive]:
+    """Archives of one search after 250 evaluations and more."""
+    search, found = QDSearch(CountingGenerator(), ToyGuidance(), SEARCH), []
+    for evaluations in (250, 100, 100, 100, 100):
+        search.run(evaluations)
+        found.append(search.archive)
+    return found
+
+
+def toy_data(**options: Any) -> SyntheticFaceDataModule:
+    return SyntheticFaceDataModule(
+        **{
+            "generator": CountingGenerator(),
+            "guidance": ToyGuidance(),
+            "sampler": ArchiveSampler(bins=BINS),
+            "identities": 24,
+            "slots": 200,
+            "align": "none",
+            "image_size": 2,
+            "batch_size": 6,
+            "augmentation": PLAIN,
+            "num_workers": 0,
+            **options,
+        }
+    )
+
+
+def prior(evaluations: int = 200) -> PriorSampler:
+    return PriorSampler(bins=BINS, evaluations=evaluations)
+
+
+def fit(
+    folder: Path,
+    data: SyntheticFaceDataModule,
+    recorder: Recorder | None = None,
+    *,
+    epochs: int = 1,
+    checkpoint: Path | None = None,
+    archives: list[Archive] | None = None,
+    **options: Any,
+) -> tuple[Recorder, Trainer]:
+    recorder = Recorder() if recorder is None else recorder
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        callbacks=[Refresh(archives)] if archives else [],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **options,
+    )
+    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return recorder, trainer
+
+
+def rounded(images: Tensor) -> Tensor:
+    return (255 * images).round() / 255
+
+
+def test_an_epoch_has_every_image_once_under_its_class(tmp_path: Path) -> None:
+    data = toy_data(sampler=prior())
+    recorder, _ = fit(tmp_path, data, epochs=2)
+    table = data.identities()
+    assert len(table) == data.num_images == 48
+    assert data.num_classes == 200
+    truth = {
+        tuple(image.flatten().tolist()): int(c)
+        for image, c in zip(rounded(ToyGenerator()(table.latents)), table.classes, strict=True)
+    }
+    for epoch in (0, 1):
+        images, classes = recorder.epoch(epoch)
+        keys = [tuple(image.flatten().tolist()) for image in images]
+        assert len(set(keys)) == 48
+        assert [truth[key] for key in keys] == classes.tolist()
+    assert torch.equal(table.classes, torch.arange(24).repeat_interleave(2))
+    assert torch.equal(data.render(torch.arange(48)), rounded(ToyGenerator()(table.latents)))
+    measures = ToyGuidance()(ToyGenerator()(table.latents), table.latents).measures
+    assert torch.equal(data.sampler.joint.index(data.sampler.joint.labels(measures)), table.bins)  # type: ignore[union-attr]
+    assert torch.equal(table.bins[0::2], table.bins[1::2])
+
+
+def test_images_are_resized_where_need_be(tmp_path: Path) -> None:
+    data = toy_data(sampler=prior(), image_size=8)
+    images = data.render(torch.tensor([3, 5]))
+    small = ToyGenerator()(data.identities().latents[[3, 5]])
+    expected = F.interpolate(small, (8, 8), mode="bilinear", antialias=True)
+    assert torch.equal(images, rounded(expected))
+
+
+def test_each_latent_is_drawn_under_every_edit_and_aligned(tmp_path: Path) -> None:
+    path = tmp_path / "ffhq.pkl"
+    path.write_bytes(official_file(Parity("sg2_res32_orig")))
+    generator = StyleGAN2Generator(path)
+    generator.prepare()
+    edits = 0.3 * torch.randn(
+        5, generator.w_std.numel(), generator=torch.Generator().manual_seed(0)
+    )
+    torch.save(edits, tmp_path / "edits.pt")
+    data = toy_data(
+        generator=StyleGAN2Generator(path),
+        sampler=PriorSampler(bins=[MeasureBins(measure=0, intervals=[(-9, 9)])], evaluations=12),
+        identities=3,
+        edits=FileEdits(tmp_path / "edits.pt"),
+        align="ffhq",
+        image_size=16,
+    )
+    table = data.identities()
+    assert data.num_images == 6 * 5
+    rows = torch.tensor([0, 4, 5, 17, 29])
+    images = data.render(rows)
+    with torch.no_grad():
+        latents = table.latents[rows // 5] + edits[rows % 5]
+        expected = FaceAligner(size=16)(generator(latents))
+    torch.testing.assert_close(images, expected, atol=0.51 / 255, rtol=0)
+    assert torch.equal(images, rounded(images))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(data.render(rows), images)  # in the generator's own precision
+
+
+@pytest.mark.parametrize("number", [1, 63, 64, 1000])
+def test_an_order_is_a_permutation_within_residues(number: int) -> None:
+    orders = [epoch_order(number, random=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
+    assert sorted(orders[0].tolist()) == list(range(number))
+    assert torch.equal(orders[0] % 64, torch.arange(number) % 64)
+    assert torch.equal(orders[0], orders[1])
+    if number > 64:
+        assert (orders[0] != orders[2]).float().mean() > 0.8
+
+
+def test_refreshes_and_a_resume_keep_classes_and_cost_what_is_new(
+    tmp_path: Path, archives: list[Archive]
+) -> None:
+    plain, cached = toy_data(), toy_data(cache="host")
+    whole, _ = fit(tmp_path, plain, epochs=4, archives=archives)
+    again, _ = fit(tmp_path, cached, epochs=4, archives=archives)
+    _, trainer = fit(tmp_path, toy_data(cache="device"), epochs=2, archives=archives)
+    checkpoint = tmp_path / "last.ckpt"
+    trainer.save_checkpoint(checkpoint)
+    resumed, _ = fit(tmp_path, toy_data(), epochs=4, checkpoint=checkpoint, archives=archives)
+    assert sorted(resumed.batches) == [2, 3]
+    ever: dict[int, set[tuple[float, ...]]] = {}
+    for epoch in range(4):
+        table = whole.tables[epoch]
+        for one in (again, resumed):
+            if epoch in one.batches:
+                for a, b in zip(one.epoch(epoch), whole.epoch(epoch), strict=True):
+                    assert torch.equal(a, b)
+                assert torch.equal(one.tables[epoch].classes, table.classes)
+                assert torch.equal(one.tables[epoch].latents, table.latents)
+        groups: dict[int, set[tuple[float, ...]]] = {}
+        for latent, c in zip(table.latents.tolist(), table.classes.tolist(), strict=True):
+            groups.setdefault(c, set()).add(tuple(latent))
+        for c, group in groups.items():
+            assert ever.setdefault(c, group) == group
+    assert 24 < len(ever) < 4 * 24
+    # Both have evaluated as many; what stayed in its place, under its class, was drawn once alone.
+    saved = 0
+    for before, after in pairwise(whole.tables[epoch] for epoch in range(4)):
+        same = (before.latents == after.latents).all(1) & (before.classes == after.classes)
+        saved += int(same.sum())
+    assert saved > 24
+    assert isinstance(plain.generator, CountingGenerator)
+    assert isinstance(cached.generator, CountingGenerator)
+    assert plain.generator.drawn - cached.generator.drawn == saved
+
+
+def test_identities_are_shared_out_by_quotas(archives: list[Archive]) -> None:
+    bins = [
+        MeasureBins(measure=0, intervals=HALVES, names=["dark", "light"]),
+        MeasureBins(measure=1, intervals=HALVES, names=["young", "old"]),
+    ]
+    counts = {}
+    for name, proportions in (("even", None), ("asked", {"dark": 0.75, "light": 0.25})):
+        sampler = ArchiveSampler(bins=bins, proportions=proportions)
+        data = toy_data(sampler=sampler, identities=16, slots=16)
+        data.set_archive(archives[-1])
+        table = data.identities()
+        counts[name] = table.bins[::2].bincount(minlength=4).tolist()
+    assert counts == {"even": [4, 4, 4, 4], "asked": [6, 6, 2, 2]}
+
+
+def test_k_means_makes_identities_of_several_sizes(tmp_path: Path) -> None:
+    data = toy_data(sampler=prior(), grouping="kmeans", cache="host")
+    recorder, _ = fit(tmp_path, data, epochs=2)
+    sizes = data.identities().classes.bincount()
+    assert len(sizes) == 24
+    assert len(set(sizes.tolist())) > 1
+    images = recorder.epoch(1)[0]
+    assert len(images) == int(sizes.sum()) // 6 * 6
+
+
+def test_what_is_missing_is_said_and_slots_once(tmp_path: Path, archives: list[Archive]) -> None:
+    data = toy_data(identities=200, slots=200)
+    with pytest.warns(UserWarning, match=r"latents for \d+ identities of 200"):
+        fit(tmp_path, data, archives=archives)
+    above = MeasureBins(measure=0, intervals=[(-1, 0), (0, 1)], names=["never", "always"])
+    data = toy_data(sampler=ArchiveSampler(bins=[above]))
+    with pytest.warns(UserWarning, match="no identities of never"):
+        fit(tmp_path, data, archives=archives)
+    data = toy_data(slots=26)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        recorder, _ = fit(tmp_path, data, epochs=4, archives=archives)
+    assert sum("No class is free" in str(warning.message) for warning in told) == 1
+    assert all(len(table) == 48 for table in recorder.tables.values())
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    settings: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"identities": 0}, "identities is 0"),
+        ({"slots": 23}, "slots is 23, too few classes for 24"),
+        ({"grouping": "spectral"}, "grouping is 'spectral'"),
+    )
+    for options, complaint in settings:
+        with pytest.raises(DataModuleError, match=complaint):
+            toy_data(**options)
+    settings = (
+        ({"align": "ffhq"}, "not for CountingGenerator"),
+        ({"edits": PrincipalEdits()}, "not for CountingGenerator"),
+        ({"sampler": None}, "need a sampler"),
+        ({"generator": None}, "need a generator"),
+        ({"batch_size": 49}, "48 images, too few for a batch of 49"),
+        (
+            {
+                "sampler": PriorSampler(
+                    bins=[MeasureBins(measure=2, intervals=HALVES)], evaluations=9
+                )
+            },
+            r"measures \[2\], but the guidance has 2",
+        ),
+    )
+    for options, complaint in settings:
+        with pytest.raises(DataModuleError, match=complaint):
+            fit(tmp_path, toy_data(**{"sampler": prior(), **options}))
+    with pytest.raises(DataModuleError, match="add the QDRefresh callback"):
+        fit(tmp_path, toy_data())
+    _, trainer = fit(tmp_path, toy_data(sampler=prior()))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(SamplingError, match="slots: 200"):
+        fit(
+            tmp_path,
+            toy_data(sampler=prior(), slots=201),
+            epochs=2,
+            checkpoint=tmp_path / "last.ckpt",
+        )
+
+
+class Learner(Recorder):
+    """Learns classes, and keeps the gradients of its first step."""
+
+    automatic_optimization = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(12, 200)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+        self.gradient = torch.empty(0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # type: ignore[override] # noqa: ANN401
+        """Keep and learn it."""
+        super().training_step(batch, batch_idx)
+        return F.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
+
+    def on_after_backward(self) -> None:
+        """Keep gradients."""
+        if not len(self.gradient):
+            assert self.layer.weight.grad is not None
+            self.gradient = self.layer.weight.grad.clone()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:  # type: ignore[override]
+        """Plain gradient descent."""
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def learn(rank: int, folder: Path, world: int) -> None:
+    """Train two epochs, with a refresh between them, and write what this rank has seen."""
+    paths = sorted(folder.glob("archive*.safetensors"))
+    data = toy_data(batch_size=8 // world, cache="host")
+    learner = Learner()
+    fit(
+        folder,
+        data,
+        learner,
+        epochs=2,
+        archives=[Archive.load(path) for path in paths],
+        devices=world,
+        strategy=DDPStrategy(process_group_backend="gloo") if world > 1 else "auto",
+    )
+    assert data._images is not None
+    seen = {
+        "state": data.state_dict(),
+        "epochs": [learner.epoch(epoch) for epoch in (0, 1)],
+        "gradient": learner.gradient,
+        "cached": len(data._images._images),
+    }
+    torch.save(seen, folder / f"{rank}_of_{world}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_share_what_one_learns(tmp_path: Path, archives: list[Archive]) -> None:
+    for number, archive in enumerate(archives[:3]):
+        archive.save(tmp_path / f"archive{number}.safetensors")
+    assert end_ranks(start_ranks(learn, tmp_path, 2)) == [0, 0]
+    learn(0, tmp_path, 1)
+    alone, first, second = (
+        torch.load(tmp_path / name, weights_only=True)
+        for name in ("0_of_1.pt", "0_of_2.pt", "1_of_2.pt")
+    )
+    for one in (first, second):
+        for name, value in alone["state"]["identities"].items():
+            same = torch.equal if isinstance(value, Tensor) else operator.eq
+            assert same(one["state"]["identities"][name], value), name
+        torch.testing.assert_close(one["gradient"], alone["gradient"])
+        assert (one["cached"], alone["cached"]) == (24, 48)
+    for epoch in (0, 1):
+        images, classes = (
+            torch.stack(pair, 1).flatten(0, 1)
+            for pair in zip(first["epochs"][epoch], second["epochs"][epoch], strict=True)
+        )
+        assert torch.equal(images, alone["epochs"][epoch][0])
+        assert torch.equal(classes, alone["epochs"][epoch][1])
+        assert len({tuple(image.flatten().tolist()) for image in images}) == 48
