@@ -169,6 +169,16 @@ def _mistake(error: BaseException) -> BaseException | None:
     """
     if isinstance(error, OSError) or _is_of_lightning(error):
         return error
+    if "wandb" in sys.modules and isinstance(error, sys.modules["wandb"].errors.CommError):
+        return ConfigError(
+            f"W&B cannot be reached ({' '.join(str(error).split())}): set WANDB_MODE=offline, and "
+            "upload the run later by `wandb sync`."
+        )
+    if "torch" in sys.modules:
+        from qdgs_lightning.search.processes import lost_process
+
+        if (lost := lost_process(error)) is not None:
+            return lost
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, QDGSError):
         cause = cause.__cause__ or cause.__context__

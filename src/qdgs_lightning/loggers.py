@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
 from qdgs_lightning.files import replacing
 
@@ -75,7 +76,9 @@ def log_file(trainer: Trainer, path: Path, *, kind: str) -> None:
     """Hand a file of this run, such as its archive, to W&B as an artifact.
 
     Each call makes a new version of the artifact ``<kind>-<run id>``. Other loggers keep their
-    files in the run folder anyway, and ranks other than zero do nothing.
+    files in the run folder anyway, and ranks other than zero do nothing. Where W&B cannot be
+    reached any more, a warning says so and the run goes on: W&B keeps metrics and images for later,
+    but asks its server before it takes a file, and gives up after some twenty seconds.
 
     Args:
         trainer: The trainer whose loggers are meant.
@@ -87,7 +90,15 @@ def log_file(trainer: Trainer, path: Path, *, kind: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
-            run.log_artifact(str(path), name=f"{kind}-{run.id}", type=kind)
+            try:
+                run.log_artifact(str(path), name=f"{kind}-{run.id}", type=kind)
+            except Exception as error:  # W&B has many types of its own
+                if not type(error).__module__.startswith("wandb."):
+                    raise
+                rank_zero_warn(
+                    f"W&B has not taken {path} ({' '.join(str(error).split())}), which stays where "
+                    "it is: hand it over later by `wandb artifact put`."
+                )
 
 
 def keep_wandb_offline_without_key() -> None:

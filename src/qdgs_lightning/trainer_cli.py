@@ -18,6 +18,7 @@ from lightning.pytorch.cli import (
 from lightning.pytorch.loggers import WandbLogger
 
 from qdgs_lightning import __version__
+from qdgs_lightning.checkpoints import keep_checkpoints_whole
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.loggers import (
     finish_wandb,
@@ -108,7 +109,11 @@ class TrainerCLI(LightningCLI):
         return self
 
     def before_fit(self) -> None:
-        """Keep a trial run from leaving a checkpoint: Lightning saves the last one even then."""
+        """Write checkpoints whole or not at all, and none in a trial run.
+
+        Lightning saves the last one even then.
+        """
+        keep_checkpoints_whole(self.trainer)
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             for callback in self.trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):

@@ -1,12 +1,14 @@
 """The archive that a fit keeps, against a search run alone."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+import wandb
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from qdgs_lightning.callbacks import QDRefresh, RefreshError
 from qdgs_lightning.datamodules import ShapesDataModule
@@ -29,7 +31,12 @@ def _search(evaluations: int) -> QDSearch:
 
 
 def _fit(
-    folder: Path, callback: QDRefresh, *, max_epochs: int = 3, checkpoint: Path | None = None
+    folder: Path,
+    callback: QDRefresh,
+    *,
+    max_epochs: int = 3,
+    checkpoint: Path | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Trainer:
     trainer = Trainer(
         accelerator="cpu",
@@ -37,7 +44,7 @@ def _fit(
         reload_dataloaders_every_n_epochs=1,
         limit_val_batches=0,
         limit_train_batches=1,
-        logger=CSVLogger(folder, name="run", version="0"),
+        logger=[CSVLogger(folder, name="run", version="0"), *loggers],
         callbacks=[callback],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -125,6 +132,21 @@ def test_a_resumed_fit_goes_on_and_has_the_archive_in_its_folder_at_once(tmp_pat
         assert _logged(folder, "qd/evaluations") == logged
 
 
+def test_a_w_and_b_that_is_gone_costs_an_upload_and_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*args: object, **kwargs: object) -> None:
+        raise wandb.errors.CommError("Failed to execute API request")
+
+    run = wandb.init(mode="disabled")
+    monkeypatch.setattr(run, "log_artifact", gone)
+    callback = QDRefresh(search=SEARCH, evaluations=100)
+    with pytest.warns(UserWarning, match=r"W&B has not taken .*archive\.safetensors .Failed"):
+        _fit(tmp_path, callback, max_epochs=1, loggers=[WandbLogger(experiment=run)])
+    kept = Archive.load(tmp_path / "run" / "0" / "archive.safetensors")
+    _assert_equal(kept, _search(100).archive)
+
+
 def test_archive_of_another_generator_is_refused(tmp_path: Path) -> None:
     generator = PatchGenerator()
     generator.scale.data.fill_(2.0)
@@ -151,3 +173,9 @@ def test_data_without_synthetic_images_has_no_use_for_it(tmp_path: Path) -> None
 def test_senseless_numbers_are_refused(name: str) -> None:
     with pytest.raises(RefreshError, match=name):
         QDRefresh(search=SEARCH, **{name: 0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_senseless_seconds_are_refused(seconds: float) -> None:
+    with pytest.raises(RefreshError, match="save_every_seconds"):
+        QDRefresh(search=SEARCH, save_every_seconds=seconds)

@@ -1,19 +1,24 @@
 """Searching while a model trains: fill the archive first, continue the search, renew the pool."""
 
 import time
-from itertools import combinations
+from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from qdgs_lightning.callbacks.archive_figures import log_archive_figures
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.figures import archive_heatmap, elite_grid
-from qdgs_lightning.loggers import log_figure, log_file, run_folder
-from qdgs_lightning.search import Archive, QDSearch, SearchConfig, search_progress
+from qdgs_lightning.loggers import log_file, run_folder
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.search.processes import check_same, exchange, first_alone, together
+from qdgs_lightning.search.resuming import (
+    evaluations_to_reach,
+    further_search,
+    run_and_save,
+)
 
-_TILES = 10
+_FILE = "archive.safetensors"
 
 
 class RefreshError(QDGSError):
@@ -33,16 +38,33 @@ class QDRefresh(Callback):
     it), and coverage, QD-score and objectives are logged under ``qd/``, with a heatmap and a grid
     of elites.
 
+    A stop in the middle of a fill or refresh, even by kill -9, costs no more than
+    `save_every_seconds` of it: that often the search is saved to the same file, and a checkpoint
+    knows where the file is. A search does not depend on training, so that the file holds what the
+    one in an older checkpoint comes to; a fit that is started again takes it from there when its
+    turn comes, and ends with the archive of one that was never stopped, bit for bit on one kind of
+    device. This goes for ``--ckpt_path`` (a checkpoint of the stopped run), for the same command in
+    the same run folder (a logger with a fixed ``version``), and for `archive` in any folder. Until
+    its turn comes, the file is farther than the archive in use.
+
+    On several processes, evaluations are shared, and what one of them cannot do stops all with a
+    sentence; so do archives that differ. No process waits for another longer than a chunk of
+    `search.evaluation_batch_size`, a file or a figure takes, however long the search is, so that
+    the timeout of the process group need not grow with it.
+
     Args:
         search: How to search.
         evaluations: Generator evaluations of the first fill.
         every_n_epochs: How many epochs lie between two refreshes; None never refreshes.
         refresh_evaluations: Generator evaluations of each refresh.
         archive: An archive file to begin with in place of a first fill. With refreshes it must be
-            one that ``qdgs search`` or this callback wrote with the same search settings.
+            one that ``qdgs search`` or this callback wrote with the same search settings. A fill
+            or refresh that was stopped in it is finished first.
+        save_every_seconds: How much of a fill or refresh a stop may cost; 0 saves after every
+            iteration of the search.
 
     Raises:
-        RefreshError: A number is not positive.
+        RefreshError: A number is out of its range.
     """
 
     def __init__(
@@ -53,6 +75,7 @@ class QDRefresh(Callback):
         every_n_epochs: int | None = None,
         refresh_evaluations: int = 2_000,
         archive: str | None = None,
+        save_every_seconds: float = 60.0,
     ) -> None:
         for name, value in (
             ("evaluations", evaluations),
@@ -61,15 +84,27 @@ class QDRefresh(Callback):
         ):
             if value is not None and value < 1:
                 raise RefreshError(f"QDRefresh needs a positive `{name}`, not {value}.")
+        if not save_every_seconds >= 0:
+            raise RefreshError(
+                f"QDRefresh needs `save_every_seconds` of at least 0, not {save_every_seconds}."
+            )
         self.config = search
         self.evaluations = evaluations
         self.every_n_epochs = every_n_epochs
         self.refresh_evaluations = refresh_evaluations
         self.path = archive
+        self.save_every_seconds = save_every_seconds
         self._search: QDSearch | None = None
-        self._restored: dict[str, Any] | None = None
-        # Epoch and step after which a refresh was left out, since no epoch followed.
+        # The search as an interrupted run has left it, farther than the one in use.
+        self._further: QDSearch | None = None
+        # While the search runs, checkpoints hold it as it was before; None before the first fill.
+        self._running = False
+        self._before: dict[str, Any] | None = None
+        # Epoch and step after which a refresh was left out since no epoch followed, or not ended.
         self._left_out: tuple[int, int] | None = None
+        # Where this run keeps its archive, and where that of its checkpoint did.
+        self._file: Path | None = None
+        self._former_file: Path | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fill, load or restore the archive and hand it to the datamodule.
@@ -77,106 +112,164 @@ class QDRefresh(Callback):
         Raises:
             RefreshError: The datamodule has no use for an archive, or the archive that was named
                 comes from another generator.
+            ProcessError: Processes disagree, or one of them is gone or has failed.
         """
         datamodule = _datamodule(trainer)
-        generator, guidance = datamodule.prepare_synthesis()
+        together(datamodule.prepare_synthesis)
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            # The first process knows: loggers of the others may have counted one version on.
+            self._file = Path(exchange(str(run_folder(trainer).absolute()))[0], _FILE)
         started = time.monotonic()
-        if self.path is not None and self.every_n_epochs is None:
-            archive = Archive.load(self.path)
-            if archive.metadata.generator != generator.fingerprint():
-                raise RefreshError(
-                    f"{self.path} was made with {archive.metadata.generator}, not with this "
-                    f"generator ({generator.fingerprint()}): name its own archive, or none."
-                )
-        else:
-            self._search = QDSearch(generator, guidance, self.config)
-            if self._restored is not None:
-                self._search.load_state_dict(self._restored)
-                if self._left_out is not None and self._left_out[0] != trainer.max_epochs:
-                    # The trainer has not restored its own step yet.
-                    self._refresh(trainer, self._search, step=self._left_out[1])
-                    return
-                # Nothing new to show: the run that this one goes on from has logged it.
-                archive = self._search.archive
-                datamodule.set_archive(archive)
-                self._keep(trainer, archive)
-                return
-            if self.path is not None:
-                self._search.load(self.path)
-            else:
-                self._run(trainer, self._search, self.evaluations)
+        elites = None if self.every_n_epochs else together(lambda: self._given_elites(trainer))
+        if elites is not None:
+            self._hand_over(trainer, elites, started=started, step=trainer.global_step)
+            return
+        restored, self._before = self._before, None
+        self._running = False
+        self._search, until = together(lambda: self._begin(trainer, restored))
+        self._further = self._find_further(trainer, self._search.evaluations, until)
+        if restored is None:
+            if self._search.evaluations < until:
+                self._run(trainer, until)
             archive = self._search.archive
-        seconds = time.monotonic() - started
-        self._hand_over(trainer, archive, seconds=seconds, step=trainer.global_step)
+            self._hand_over(trainer, archive, started=started, step=trainer.global_step)
+        elif self._left_out is not None and self._left_out[0] != trainer.max_epochs:
+            # The trainer has not restored its own step yet.
+            self._refresh(trainer, step=self._left_out[1])
+        else:
+            # Nothing new to show: the run that this one goes on from has logged it.
+            archive = self._search.archive
+            check_same(archive)
+            datamodule.set_archive(archive)
+            self._keep(trainer, archive, until=until)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue the search when it is time to; the next epoch draws from the new archive."""
         done = trainer.current_epoch + 1
         if self.every_n_epochs is None or done % self.every_n_epochs:
             return
-        assert self._search is not None
-        if done == trainer.max_epochs:
-            self._left_out = done, trainer.global_step
-        else:
-            self._refresh(trainer, self._search, step=trainer.global_step)
+        # Before anything is searched: a checkpoint that is taken meanwhile is to make up for it.
+        self._left_out = done, trainer.global_step
+        if done != trainer.max_epochs:
+            self._refresh(trainer, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the search, if there is one, in tensors and JSON types."""
-        search = None if self._search is None else self._search.state_dict()
-        return {"search": search, "left_out": self._left_out}
+        if self._running or self._search is None:
+            search = self._before
+        else:
+            search = self._search.state_dict()
+        file = None if self._file is None else str(self._file)
+        return {"search": search, "left_out": self._left_out, "file": file}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the search of a checkpoint until the fit starts."""
-        self._restored = state_dict["search"]
+        self._before = state_dict["search"]
         self._left_out = state_dict["left_out"]
+        file = state_dict.get("file")  # checkpoints of earlier versions have none
+        self._former_file = None if file is None else Path(file)
 
-    def _refresh(self, trainer: Trainer, search: QDSearch, *, step: int) -> None:
+    def _given_elites(self, trainer: Trainer) -> Archive | None:
+        """Load the archive that was named, unless a search is to go on in it."""
+        if self.path is None or evaluations_to_reach(Path(self.path)) is not None:
+            return None
+        archive = Archive.load(self.path)
+        generator, _ = _datamodule(trainer).prepare_synthesis()
+        if archive.metadata.generator != generator.fingerprint():
+            raise RefreshError(
+                f"{self.path} was made with {archive.metadata.generator}, not with this "
+                f"generator ({generator.fingerprint()}): name its own archive, or none."
+            )
+        return archive
+
+    def _begin(self, trainer: Trainer, restored: dict[str, Any] | None) -> tuple[QDSearch, int]:
+        """Make the search as it is at first, and say how many evaluations it gets to next."""
+        generator, guidance = _datamodule(trainer).prepare_synthesis()
+        search = QDSearch(generator, guidance, self.config)
+        if restored is not None:
+            search.load_state_dict(restored)
+            more = 0 if self.every_n_epochs is None else self.refresh_evaluations
+            return search, search.evaluations + more
+        if self.path is not None:
+            search.load(self.path)
+            until = evaluations_to_reach(Path(self.path)) or 0
+            # A stop may have come when only the last file was left to be written.
+            unfinished = until >= search.evaluations + search.minimum
+            return search, until if unfinished else search.evaluations
+        return search, self.evaluations
+
+    def _find_further(self, trainer: Trainer, after: int, until: int) -> QDSearch | None:
+        """Look for what an interrupted run had found of the fill or refresh that comes next."""
+        if self._file is None or after >= until:
+            return None
+        generator, guidance = _datamodule(trainer).prepare_synthesis()
+        return further_search(
+            dict.fromkeys([self._file, self._former_file or self._file]),
+            generator=generator,
+            guidance=guidance,
+            config=self.config,
+            after=after,
+            until=until,
+        )
+
+    def _refresh(self, trainer: Trainer, *, step: int) -> None:
         """Continue the search and hand the new archive over."""
         started = time.monotonic()
-        self._run(trainer, search, self.refresh_evaluations)
+        assert self._search is not None
+        self._run(trainer, self._search.evaluations + self.refresh_evaluations)
         self._left_out = None
-        self._hand_over(trainer, search.archive, seconds=time.monotonic() - started, step=step)
+        self._hand_over(trainer, self._search.archive, started=started, step=step)
 
-    def _run(self, trainer: Trainer, search: QDSearch, evaluations: int) -> None:
-        """Spend evaluations, showing progress; a trial run spends as few as it can."""
-        budget = search.minimum if trainer.fast_dev_run else evaluations  # type: ignore[attr-defined]
-        shown = trainer.is_global_zero and trainer.progress_bar_callback is not None
-        with search_progress(search, budget, shown=shown) as show:
-            search.run(budget, on_iteration=show)
+    def _run(self, trainer: Trainer, until: int) -> None:
+        """Search up to so many evaluations in all; a trial run spends as few as it can."""
+        assert self._search is not None
+        self._before = self._search.state_dict() if self._search.evaluations else None
+        self._running = True
+        taken_up, self._further = self._further, None
+        self._search = search = taken_up or self._search
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            until = search.evaluations + search.minimum
+        if taken_up is None or until - search.evaluations >= search.minimum:
+            run_and_save(
+                search,
+                until - search.evaluations,
+                path=self._file,
+                every_seconds=self.save_every_seconds,
+                unfinished=True,
+                shown=trainer.is_global_zero and trainer.progress_bar_callback is not None,
+            )
+        self._running, self._before = False, None
 
-    def _hand_over(self, trainer: Trainer, archive: Archive, *, seconds: float, step: int) -> None:
-        """Give the datamodule an archive; keep and show it."""
+    def _hand_over(self, trainer: Trainer, archive: Archive, *, started: float, step: int) -> None:
+        """Give the datamodule an archive; keep and show it.
+
+        The first process does the latter piece by piece, and all meet between two pieces: the
+        others wait for no piece longer than the timeout of their group, whatever all of them take.
+        """
+        check_same(archive)
         datamodule = _datamodule(trainer)
         datamodule.set_archive(archive)
-        if not trainer.is_global_zero:
-            return
-        stats = archive.stats
-        metrics = {
-            "qd/num_elites": stats.num_elites,
-            "qd/coverage": stats.coverage,
-            "qd/score": stats.qd_score,
-            "qd/norm_score": stats.norm_qd_score,
-            "qd/obj_max": stats.obj_max,
-            "qd/obj_mean": stats.obj_mean,
-            "qd/evaluations": archive.metadata.evaluations,
-            "qd/refresh_seconds": seconds,
-        }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)
+        seconds = time.monotonic() - started
+        first_alone(lambda: _log_stats(trainer, archive, seconds=seconds, step=step))
         self._keep(trainer, archive)
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            _log_figures(trainer, datamodule, archive, step=step)
+            generator, _ = datamodule.prepare_synthesis()
+            rows = self.config.evaluation_batch_size
+            log_archive_figures(trainer, generator, archive, step=step, batch_size=rows)
 
-    def _keep(self, trainer: Trainer, archive: Archive) -> None:
-        """Write the archive into the run folder, with the search if it is to go on."""
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+    def _keep(self, trainer: Trainer, archive: Archive, *, until: int | None = None) -> None:
+        """Write the archive into the run folder, with the search as far as it has come."""
+        path = self._file
+        if path is None:
             return
-        path = run_folder(trainer) / "archive.safetensors"
-        if self._search is None:
-            archive.save(path)
+        further, search = self._further, self._search
+        if further is not None:
+            first_alone(lambda: further.save(path, until=until))
+        elif search is not None:
+            first_alone(lambda: search.save(path))
         else:
-            self._search.save(path)
-        log_file(trainer, path, kind="archive")
+            first_alone(lambda: archive.save(path))
+        first_alone(lambda: log_file(trainer, path, kind="archive"))
 
 
 def _datamodule(trainer: Trainer) -> SyntheticDataModule:
@@ -190,36 +283,18 @@ def _datamodule(trainer: Trainer) -> SyntheticDataModule:
     return datamodule
 
 
-def _log_figures(
-    trainer: Trainer, datamodule: SyntheticDataModule, archive: Archive, *, step: int
-) -> None:
-    """Log a heatmap and a grid of elites for every pair of measures that an image can show."""
-    generator, _ = datamodule.prepare_synthesis()
-    of_latents = archive.metadata.guidance.get("latent_axes", 0)
-    names = archive.metadata.measure_names[: len(archive.metadata.measure_names) - of_latents]
-    device = trainer.strategy.root_device
-    for x, y in combinations(range(len(names)), 2):
-        where = "" if len(names) == 2 else f"_{names[x]}_{names[y]}"
-        heatmap = archive_heatmap(archive, measures=(x, y))
-        log_figure(trainer, f"qd/archive_heatmap{where}", heatmap, step=step)
-        best = _best_per_tile(archive, x, y)
-        with torch.no_grad():
-            images = generator(archive.latents[best].to(device)).cpu()
-        grid = elite_grid(
-            images,
-            archive.measures[best][:, [x, y]],
-            names=(names[x], names[y]),
-            ranges=(archive.metadata.ranges[x], archive.metadata.ranges[y]),
-            shape=(_TILES, _TILES),
-        )
-        log_figure(trainer, f"qd/elite_grid{where}", grid, step=step)
-
-
-def _best_per_tile(archive: Archive, x: int, y: int) -> torch.Tensor:
-    """Choose the elite of the highest objective in each of 10 x 10 tiles over two measures."""
-    grid = torch.tensor(archive.metadata.grid)
-    tiles = archive.grid_index * _TILES // grid
-    order = archive.objective.argsort(descending=True)
-    flat = (tiles[:, x] * _TILES + tiles[:, y])[order].tolist()
-    first = {tile: row for row, tile in reversed(list(enumerate(flat)))}
-    return order[torch.tensor(sorted(first.values()))]
+def _log_stats(trainer: Trainer, archive: Archive, *, seconds: float, step: int) -> None:
+    """Send the figures of quality-diversity search to all loggers."""
+    stats = archive.stats
+    metrics = {
+        "qd/num_elites": stats.num_elites,
+        "qd/coverage": stats.coverage,
+        "qd/score": stats.qd_score,
+        "qd/norm_score": stats.norm_qd_score,
+        "qd/obj_max": stats.obj_max,
+        "qd/obj_mean": stats.obj_mean,
+        "qd/evaluations": archive.metadata.evaluations,
+        "qd/refresh_seconds": seconds,
+    }
+    for logger in trainer.loggers:
+        logger.log_metrics(metrics, step=step)

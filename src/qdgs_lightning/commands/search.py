@@ -1,7 +1,6 @@
 """``qdgs search``: grow or continue an archive of elites."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,8 +9,10 @@ from rich.console import Console
 
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.search import QDSearch, SearchConfig, SearchError, search_progress
+from qdgs_lightning.search import QDSearch, SearchConfig, SearchError
 from qdgs_lightning.search.files import ArchiveError, reserved
+from qdgs_lightning.search.processes import first_alone
+from qdgs_lightning.search.resuming import run_and_save
 
 
 def search(
@@ -47,6 +48,7 @@ def search(
             configuration.
         ArchiveError: The archive file cannot be read or written, or another process writes it.
         EvaluationError: The generator or the guidance returned something unusable.
+        ProcessError: Another process is gone, or has failed.
     """
     if evaluations < 1 or devices < 1:
         name, value = ("evaluations", evaluations) if evaluations < 1 else ("devices", devices)
@@ -62,17 +64,14 @@ def search(
             quest.load(output)
         budget = evaluations - quest.evaluations
         if quest.evaluations == 0 or budget >= quest.minimum:
-            with search_progress(quest, budget, shown=fabric.is_global_zero) as show:
-                save = _saver(output, save_every_seconds)
-
-                def each_iteration(quest: QDSearch) -> None:
-                    show(quest)
-                    if fabric.is_global_zero:
-                        save(quest)
-
-                quest.run(budget, on_iteration=each_iteration)
-            if fabric.is_global_zero:
-                quest.save(output)
+            run_and_save(
+                quest,
+                budget,
+                path=output,
+                every_seconds=save_every_seconds,
+                shown=fabric.is_global_zero,
+            )
+            first_alone(lambda: quest.save(output))
     if fabric.is_global_zero:
         stats = quest.stats
         Console().print(
@@ -116,16 +115,3 @@ def _reserved_by_first(fabric: Fabric, output: Path) -> Iterator[None]:
         if complaint := fabric.broadcast(complaint):
             raise ArchiveError(complaint)
         yield
-
-
-def _saver(path: Path, every_seconds: float) -> Callable[[QDSearch], None]:
-    """Return a function that saves a search unless it has done so a moment ago."""
-    saved = float("-inf")
-
-    def save(quest: QDSearch) -> None:
-        nonlocal saved
-        if time.monotonic() - saved >= every_seconds:
-            quest.save(path)
-            saved = time.monotonic()
-
-    return save

@@ -24,6 +24,7 @@ from qdgs_lightning.sampling import (
     write_candidates,
 )
 from qdgs_lightning.search import Archive
+from qdgs_lightning.search.processes import first_alone
 
 
 class LatentBatch(NamedTuple):
@@ -190,8 +191,9 @@ class SyntheticDataModule(LightningDataModule):
             random=seeded_generator(self.seed, 0),
             archive=self._archive,
         )
-        if self.candidates_file and (self.trainer is None or self.trainer.is_global_zero):
-            write_candidates(self.candidates_file, candidates, origin=self._origin())
+        if (path := self.candidates_file) is not None:
+            origin = self._origin()
+            first_alone(lambda: write_candidates(path, candidates, origin=origin))
         return candidates
 
     def pool(self, epoch: int, *, rank: int = 0, world: int = 1) -> Pool:

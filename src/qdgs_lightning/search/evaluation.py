@@ -1,16 +1,21 @@
 """Ask a generator and guidance what a batch of latents is worth, and in which direction."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
+from weakref import WeakKeyDictionary
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.search.processes import add_up, rank_and_world, stop_together
+
+# How many rows of a generator memory has been found to hold, with gradients and without.
+_fitting: WeakKeyDictionary[Generator, dict[bool, int]] = WeakKeyDictionary()
 
 
 class EvaluationError(QDGSError):
@@ -48,7 +53,11 @@ def evaluate(
     their gradients. Work is cut into chunks of `batch_size` rows whatever the number of
     processes; where `torch.distributed` is initialised, chunk c is computed by rank c modulo the
     number of ranks and every rank returns all rows. One process and many therefore return the
-    same bits, and every rank must call with the same latents.
+    same bits, and every rank must call with the same latents. If one of them fails, all stop.
+
+    A chunk that memory does not hold is evaluated in halves, or halves of these, by the process
+    whose chunk it is; later chunks of this generator are then cut as finely at once. This may
+    change the last bits of results, on all processes alike.
 
     Args:
         generator: Prepared, on the device to compute on.
@@ -56,7 +65,8 @@ def evaluate(
         latents: Shape ``[n, *generator.latent_shape]``.
         jacobian: Whether to return gradients as well.
         batch_size: Rows per forward pass.
-        progress: Called with the number of rows done so far after each chunk.
+        progress: Called with the number of rows done so far after each chunk, or where there are
+            several processes, after a chunk of each.
 
     Returns:
         Float32 tensors on the CPU.
@@ -64,7 +74,8 @@ def evaluate(
     Raises:
         EvaluationError: The latents have another shape than the generator's, or the generator or
             the guidance returned wrong shapes, numbers that are not finite, or a result without
-            gradient.
+            gradient, or memory does not hold a single row.
+        ProcessError: Another process is gone, or has failed.
     """
     if tuple(latents.shape[1:]) != tuple(generator.latent_shape):
         raise EvaluationError(
@@ -74,22 +85,94 @@ def evaluate(
         )
     num_rows, num_values = len(latents), 1 + len(guidance.measure_names)
     width = 1 + num_values * (1 + generator.latent_size * jacobian)
-    rank, world_size = (dist.get_rank(), dist.get_world_size()) if _is_distributed() else (0, 1)
+    rank, world = rank_and_world()
     device = device_of(generator, guidance)
     rows = torch.zeros(num_rows, width)
-    for chunk, start in enumerate(range(0, num_rows, batch_size)):
-        end = min(start + batch_size, num_rows)
-        if chunk % world_size == rank:
-            part = latents[start:end].detach().to(device, torch.float32)
-            rows[start:end] = _evaluate_chunk(generator, guidance, part, jacobian=jacobian)
+
+    def compute(part: Tensor) -> Tensor:
+        part = part.detach().to(device, torch.float32)
+        return _evaluate_part(generator, guidance, part, jacobian=jacobian)
+
+    # Processes meet after a chunk of each, not once at the end: whoever is faster then waits for
+    # one chunk at most, however long the evaluation is, and the group's timeout holds for any.
+    for start in range(0, num_rows, batch_size * world):
+        end = min(start + batch_size * world, num_rows)
+        first = start + batch_size * rank
+        last = min(first + batch_size, end)
+        failure = None
+        try:
+            if first < last:
+                rows[first:last] = _in_fitting_parts(
+                    generator, compute, latents[first:last], jacobian=jacobian
+                )
+        except Exception as error:
+            failure = error
+        _share(rows[start:end], failure)
         if progress is not None:
             progress(end)
-    if world_size > 1:
-        _sum_over_ranks(rows)
     return _unpack(generator, guidance, rows, num_values=num_values, jacobian=jacobian)
 
 
-def _evaluate_chunk(
+def draw_images(generator: Generator, latents: Tensor) -> Tensor:
+    """Draw images on this process alone, in as many parts as memory asks for.
+
+    Args:
+        generator: Prepared, on the device to compute on.
+        latents: Shape ``[n, *generator.latent_shape]``.
+
+    Returns:
+        RGB in [0, 1], shape ``[n, 3, S, S]``, on the CPU.
+
+    Raises:
+        EvaluationError: Memory does not hold a single image.
+    """
+    tensors = chain(generator.parameters(), generator.buffers())
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+    def compute(part: Tensor) -> Tensor:
+        with torch.no_grad():
+            images: Tensor = generator(part.to(device, torch.float32))
+        return images.cpu()
+
+    return _in_fitting_parts(generator, compute, latents, jacobian=False)
+
+
+def _in_fitting_parts(
+    generator: Generator, compute: Callable[[Tensor], Tensor], latents: Tensor, *, jacobian: bool
+) -> Tensor:
+    """Compute all rows at once, or in parts where memory has been found too small for that."""
+    known = dict(_fitting.get(generator, {}))
+    rows = min(len(latents), known.get(jacobian, len(latents)))
+    parts: list[Tensor] = []
+    done = 0
+    while done < len(latents):
+        part = latents[done : done + rows]
+        try:
+            parts.append(compute(part))
+        except torch.OutOfMemoryError as error:
+            if len(part) == 1:
+                raise EvaluationError(
+                    f"Memory does not hold what a single latent of {type(generator).__name__} "
+                    "takes; use a device with more of it, or a smaller generator or guidance."
+                ) from error
+        else:
+            done += len(part)
+            continue
+        # Only here, where the error is gone, is what the failed pass had made free again.
+        torch.cuda.empty_cache()
+        rows = len(part) // 2
+        _fitting.setdefault(generator, {})[jacobian] = rows
+    if not known and generator in _fitting:
+        warnings.warn(
+            f"Memory does not hold {len(latents)} latents of {type(generator).__name__} at a time: "
+            f"from now on {rows} are evaluated at once; set search.evaluation_batch_size to that, "
+            "to be spared the failed attempts.",
+            stacklevel=2,
+        )
+    return torch.cat(parts)
+
+
+def _evaluate_part(
     generator: Generator, guidance: Guidance, latents: Tensor, *, jacobian: bool
 ) -> Tensor:
     """Return one row per latent: whether its image is finite, values, flattened Jacobian."""
@@ -166,18 +249,22 @@ def _not_finite(culprit: Generator | Guidance, what: str, bad: Tensor) -> str:
     )
 
 
-def _sum_over_ranks(rows: Tensor) -> None:
-    """Give every rank the rows of all; what a rank did not compute is zero there."""
+def _share(rows: Tensor, failure: Exception | None) -> None:
+    """Give every process the rows of all; what a process did not compute is zero there.
+
+    If the work of one has failed, all of them stop; they learn of it by the same collective call.
+    """
+    if rank_and_world()[1] == 1:
+        if failure is not None:
+            raise failure
+        return
     # Added as integers, zero changes no bit of any float: as floats it would turn -0.0 into 0.0.
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    bits = rows.view(torch.int32).to(device)
-    dist.all_reduce(bits)
-    rows.copy_(bits.cpu().view(torch.float32))
-
-
-def _is_distributed() -> bool:
-    """Whether this process is one of several that compute together."""
-    return dist.is_available() and dist.is_initialized()
+    failed = torch.tensor([failure is not None], dtype=torch.int32)
+    bits = torch.cat([rows.view(torch.int32).flatten(), failed])
+    add_up(bits)
+    if bits[-1]:
+        stop_together(failure)
+    rows.copy_(bits[:-1].view(torch.float32).view_as(rows))
 
 
 def device_of(generator: Generator, guidance: Guidance) -> torch.device:

@@ -31,6 +31,7 @@ from qdgs_lightning.search.state import (
 )
 from qdgs_lightning.search.store import PackedGridArchive
 
+UNTIL = "until"
 _PACKAGES = ("qdgs-lightning", "ribs", "numpy", "torch")
 
 
@@ -164,6 +165,8 @@ class QDSearch:
             SearchError: The state comes from a search with other settings.
         """
         config = _as_json(asdict(self.config))
+        # How many rows go through at once decides no more than the last bits.
+        del config["evaluation_batch_size"]
         for name, value in config.items():
             if (stored := state["config"].get(name)) != value:
                 raise SearchError(
@@ -186,17 +189,20 @@ class QDSearch:
             )
             restore_scheduler(self._scheduler, state["scheduler"])
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, until: int | None = None) -> None:
         """Write elites and state to one archive file, whole or not at all.
 
         Args:
             path: The file; `Archive.load` reads its elites, `load` continues the search.
+            until: To how many evaluations the search is to go on before its archive is used, see
+                `evaluations_to_reach`; None where it may be used as it is.
 
         Raises:
             ArchiveError: The file cannot be written.
             SearchError: The search has not begun.
         """
-        write_tree(Path(path), self._elites().to_tree() | {"search": self._state()})
+        tree = self._elites().to_tree() | {"search": self._state()}
+        write_tree(Path(path), tree if until is None else tree | {UNTIL: until})
 
     def load(self, path: str | Path) -> None:
         """Continue from what `save` wrote.
