@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed-$(basename $(CONSTRAINTS))
 newest = $$(ls -td runs/$(1)/version_*/ | head -n 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test weights
+.PHONY: help setup demo check test docs weights
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ check: setup ## Check style, types and the container files
 
 test: check ## Check style and types, and run the tests
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest --numprocesses auto --dist worksteal
+
+docs: setup ## Build the documentation into build/site
+	test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --site-dir build/site
 
 weights: setup ## Remake the shipped weights (about an hour) and run their acceptance tests
 	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
