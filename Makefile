@@ -39,7 +39,7 @@ docs: setup ## Build the documentation into build/site
 	test -x $(BIN)/mkdocs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
 	$(BIN)/mkdocs build --strict --site-dir build/site
 
-weights: setup ## Remake the shipped weights (about an hour) and run their acceptance tests
+weights: setup ## Remake the shipped weights (two hours or so) and run their acceptance tests
 	$(BIN)/qdgs fit --config configs/shapes_clip.yaml
 	$(BIN)/qdgs fit --config configs/shapes_annotator.yaml
 	$(BIN)/qdgs fit --config configs/shapes_generator.yaml
@@ -47,4 +47,8 @@ weights: setup ## Remake the shipped weights (about an hour) and run their accep
 	  --model.init_args.init_from $(call newest,shapes_generator)checkpoints/last.ckpt
 	for run in shapes_clip shapes_annotator shapes_generator shapes_generator_098; do \
 	  cp $(call newest,$$run)shapes_*.safetensors src/qdgs_lightning/weights/ || exit 1; done
+	for run in avatars_generator avatars_clip avatars_reader; do \
+	  $(BIN)/qdgs fit --config configs/$$run.yaml || exit 1; \
+	  cp $(call newest,$$run)$$run.safetensors src/qdgs_lightning/weights/ || exit 1; done
+	$(BIN)/qdgs avatars-edits --output src/qdgs_lightning/weights/avatars_edits.safetensors
 	$(BIN)/pytest tests/weights tests/guidance tests/generators tests/models

@@ -83,6 +83,11 @@ QD_FACES = SYNTHETIC_FACES | {  # the last callback, QDRefresh
     "trainer.callbacks.init_args.every_n_epochs": "1",
     "trainer.callbacks.init_args.refresh_evaluations": "8",
 }
+GENERATED_AVATARS = {
+    "data.init_args.batch_size": "4",
+    "data.init_args.identities": "2",
+    "data.init_args.slots": "2",
+}
 GENERATOR_LOGS = ("train/reconstruction", "train/flow", "val/reconstruction", "lr-Adam")
 POOL_LOGS = ("train/loss", "pool/evaluated", "pool/distinct")
 IDENTITY_LOGS = ("train/loss", "val/mean", "pool/evaluated", "pool/identities", "pool/left_out")
@@ -176,6 +181,20 @@ FITS = {
         small=RENDERS,
         logs=("train/loss", "val/skin_accuracy", "val/quality_accuracy"),
         exports=("annotator", loader(lambda: AvatarReader(None))),
+    ),
+    "avatars_rand": Fit(
+        small=GENERATED_AVATARS | {"data.init_args.sampler.init_args.evaluations": "200"},
+        logs=("train/loss", "pool/evaluated", "pool/identities"),
+    ),
+    "avatars_qd": Fit(
+        small=GENERATED_AVATARS
+        | {  # the last callback, QDRefresh
+            "trainer.callbacks.init_args.search.calibration": "200",
+            "trainer.callbacks.init_args.search.emitters": "1",
+            "trainer.callbacks.init_args.search.batch_size": "8",
+            "trainer.callbacks.init_args.evaluations": "208",
+        },
+        logs=("train/loss", "pool/evaluated", "pool/identities", "qd/coverage"),
     ),
     "avatars_none": Fit(
         small={"data.init_args.batch_size": "4"},
@@ -373,7 +392,8 @@ def test_a_resumed_run_goes_on_where_the_first_one_stopped(workplace: Workplace,
         torch.load(path, weights_only=True)["global_step"]
         for path in (folder / checkpoint, second / "checkpoints" / "last.ckpt")
     ]
-    assert steps == [4, 6]
+    assert min(steps) > 0
+    assert 2 * steps[1] == 3 * steps[0]  # after three epochs and after two
     assert content(second / "config.yaml")["ckpt_path"] == str(checkpoint)
 
 

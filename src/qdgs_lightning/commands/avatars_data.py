@@ -29,7 +29,7 @@ def avatars_data(
     identities: int = 1500,
     images_per_identity: int = 8,
     pairs: int = 6000,
-    benchmark_identities: int = 400,
+    benchmark_identities: int = 600,
     image_size: int = 64,
     seed: int = 0,
 ) -> None:
