@@ -24,6 +24,7 @@ from qdgs_lightning.audits.annotators import (
     PromptAnnotator,
     read_labels,
 )
+from qdgs_lightning.audits.avatars import AvatarAnnotator
 from qdgs_lightning.audits.confusion import Confusion, read_confusion
 from qdgs_lightning.audits.report import (
     SourceReport,
@@ -55,6 +56,7 @@ __all__ = [
     "Attribute",
     "AuditError",
     "AuditedImages",
+    "AvatarAnnotator",
     "Confusion",
     "Distances",
     "Elites",
