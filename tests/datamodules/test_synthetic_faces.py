@@ -1,7 +1,5 @@
 """Faces of a generator: which images an epoch shows, under which class, and when they are drawn."""
 
-import math
-import operator
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -9,158 +7,40 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, SyntheticFaceDataModule
+from qdgs_lightning.datamodules import DataModuleError
 from qdgs_lightning.datamodules.face_drawing import epoch_order
 from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import FaceAligner
 from qdgs_lightning.sampling import (
     ArchiveSampler,
-    IdentityTable,
     MeasureBins,
     PriorSampler,
     SamplingError,
 )
-from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.search import Archive
+from tests.datamodules.identity_toys import (
+    BINS,
+    HALVES,
+    CountingGenerator,
+    fit,
+    found_archives,
+    toy_data,
+)
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
-from tests.ranks import end_ranks, start_ranks
 from tests.toys import ToyGenerator, ToyGuidance
-
-PLAIN = FaceAugmentation(flip=0, crop=0, low_resolution=0, photometric=0)
-HALVES: list[tuple[float, float]] = [(-math.inf, 0.5), (0.5, math.inf)]
-BINS = [MeasureBins(measure=measure, intervals=HALVES) for measure in (0, 1)]
-SEARCH = SearchConfig(
-    grid=(12, 12), algorithm="map_elites", calibration=150, emitters=1, batch_size=20
-)
-
-
-class CountingGenerator(ToyGenerator):
-    """Counts the images that it has drawn."""
-
-    drawn = 0
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Draw and count."""
-        self.drawn += len(latents)
-        return super().forward(latents)
-
-
-class Recorder(LightningModule):
-    """Keeps the batches that it gets, and the identities of every epoch."""
-
-    automatic_optimization = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        self.tables: dict[int, IdentityTable] = {}
-
-    def training_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ANN401
-        """Keep it."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.tables[self.current_epoch] = data.identities()
-        self.batches.setdefault(self.current_epoch, []).append(batch)
-
-    def configure_optimizers(self) -> None:
-        """Train nothing."""
-
-    def epoch(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return images and classes of an epoch."""
-        images, classes = zip(*self.batches[index], strict=True)
-        return torch.cat(images), torch.cat(classes)
-
-
-class Refresh(Callback):
-    """Hands over an archive for every epoch, as `QDRefresh` does, and goes on where a fit ended."""
-
-    def __init__(self, archives: list[Archive]) -> None:
-        self.archives = archives
-        self.next = 0
-
-    def hand_over(self, trainer: Trainer) -> None:
-        """Let the datamodule have the archive of the next epoch."""
-        trainer.datamodule.set_archive(self.archives[self.next])  # type: ignore[attr-defined]
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin."""
-        self.hand_over(trainer)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on."""
-        self.next += 1
-        self.hand_over(trainer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the place."""
-        return {"next": self.next}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to the place."""
-        self.next = state_dict["next"]
 
 
 @pytest.fixture(scope="module")
 def archives() -> list[Archive]:
-    """Archives of one search after 250 evaluations and more."""
-    search, found = QDSearch(CountingGenerator(), ToyGuidance(), SEARCH), []
-    for evaluations in (250, 100, 100, 100, 100):
-        search.run(evaluations)
-        found.append(search.archive)
-    return found
-
-
-def toy_data(**options: Any) -> SyntheticFaceDataModule:
-    return SyntheticFaceDataModule(
-        **{
-            "generator": CountingGenerator(),
-            "guidance": ToyGuidance(),
-            "sampler": ArchiveSampler(bins=BINS),
-            "identities": 24,
-            "slots": 200,
-            "align": "none",
-            "image_size": 2,
-            "batch_size": 6,
-            "augmentation": PLAIN,
-            "num_workers": 0,
-            **options,
-        }
-    )
+    return found_archives()
 
 
 def prior(evaluations: int = 200) -> PriorSampler:
     return PriorSampler(bins=BINS, evaluations=evaluations)
-
-
-def fit(
-    folder: Path,
-    data: SyntheticFaceDataModule,
-    recorder: Recorder | None = None,
-    *,
-    epochs: int = 1,
-    checkpoint: Path | None = None,
-    archives: list[Archive] | None = None,
-    **options: Any,
-) -> tuple[Recorder, Trainer]:
-    recorder = Recorder() if recorder is None else recorder
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        reload_dataloaders_every_n_epochs=1,
-        logger=False,
-        callbacks=[Refresh(archives)] if archives else [],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **options,
-    )
-    trainer.fit(recorder, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    return recorder, trainer
 
 
 def rounded(images: Tensor) -> Tensor:
@@ -353,81 +233,3 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
             epochs=2,
             checkpoint=tmp_path / "last.ckpt",
         )
-
-
-class Learner(Recorder):
-    """Learns classes, and keeps the gradients of its first step."""
-
-    automatic_optimization = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(12, 200)
-        nn.init.zeros_(self.layer.weight)
-        nn.init.zeros_(self.layer.bias)
-        self.gradient = torch.empty(0)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # type: ignore[override] # noqa: ANN401
-        """Keep and learn it."""
-        super().training_step(batch, batch_idx)
-        return F.cross_entropy(self.layer(batch[0].flatten(1)), batch[1])
-
-    def on_after_backward(self) -> None:
-        """Keep gradients."""
-        if not len(self.gradient):
-            assert self.layer.weight.grad is not None
-            self.gradient = self.layer.weight.grad.clone()
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:  # type: ignore[override]
-        """Plain gradient descent."""
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def learn(rank: int, folder: Path, world: int) -> None:
-    """Train two epochs, with a refresh between them, and write what this rank has seen."""
-    paths = sorted(folder.glob("archive*.safetensors"))
-    data = toy_data(batch_size=8 // world, cache="host")
-    learner = Learner()
-    fit(
-        folder,
-        data,
-        learner,
-        epochs=2,
-        archives=[Archive.load(path) for path in paths],
-        devices=world,
-        strategy=DDPStrategy(process_group_backend="gloo") if world > 1 else "auto",
-    )
-    assert data._images is not None
-    seen = {
-        "state": data.state_dict(),
-        "epochs": [learner.epoch(epoch) for epoch in (0, 1)],
-        "gradient": learner.gradient,
-        "cached": len(data._images._images),
-    }
-    torch.save(seen, folder / f"{rank}_of_{world}.pt")
-
-
-@pytest.mark.slow
-def test_two_processes_share_what_one_learns(tmp_path: Path, archives: list[Archive]) -> None:
-    for number, archive in enumerate(archives[:3]):
-        archive.save(tmp_path / f"archive{number}.safetensors")
-    assert end_ranks(start_ranks(learn, tmp_path, 2)) == [0, 0]
-    learn(0, tmp_path, 1)
-    alone, first, second = (
-        torch.load(tmp_path / name, weights_only=True)
-        for name in ("0_of_1.pt", "0_of_2.pt", "1_of_2.pt")
-    )
-    for one in (first, second):
-        for name, value in alone["state"]["identities"].items():
-            same = torch.equal if isinstance(value, Tensor) else operator.eq
-            assert same(one["state"]["identities"][name], value), name
-        torch.testing.assert_close(one["gradient"], alone["gradient"])
-        assert (one["cached"], alone["cached"]) == (24, 48)
-    for epoch in (0, 1):
-        images, classes = (
-            torch.stack(pair, 1).flatten(0, 1)
-            for pair in zip(first["epochs"][epoch], second["epochs"][epoch], strict=True)
-        )
-        assert torch.equal(images, alone["epochs"][epoch][0])
-        assert torch.equal(classes, alone["epochs"][epoch][1])
-        assert len({tuple(image.flatten().tolist()) for image in images}) == 48
