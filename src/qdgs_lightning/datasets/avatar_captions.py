@@ -13,14 +13,19 @@ from torch import Tensor
 from qdgs_lightning.datasets.annotated_avatars import KINDS, AnnotatedAvatars
 from qdgs_lightning.datasets.avatars import ATTRIBUTES
 
-# What is said of each class, in the order of `ATTRIBUTES`; of those in between nothing is said.
+# What is said of each class; who is in between is neither the one nor the other.
 _ADJECTIVES: dict[str, dict[str, tuple[str, ...]]] = {
-    "gender": {"masculine": ("masculine",), "feminine": ("feminine",)},
+    "gender": {
+        "masculine": ("masculine",),
+        "androgynous": ("androgynous",),
+        "feminine": ("feminine",),
+    },
     "age": {"young": ("young",), "old": ("old",)},
 }
 _DETAILS: dict[str, dict[str, tuple[str, ...]]] = {
     "skin": {
         "light": ("with light skin", "with pale skin"),
+        "mixed": ("with medium skin", "with tan skin"),
         "dark": ("with dark skin", "with brown skin"),
     },
     "hair": {"short": ("with short hair",), "long": ("with long hair",)},
@@ -92,9 +97,9 @@ def _sentences() -> Iterator[tuple[str, Tensor]]:
                 continue  # true of anybody, or age twice
             truth = torch.ones(_SIZES)
             for name, cls in said.items():
-                truth = truth * _truth(name, cls)
+                truth = truth * (_GRID[name] == ATTRIBUTES[name].index(cls))
             # Who it is in a spoilt picture is nothing that people would agree on.
-            article = "An" if noun.startswith("o") else "A"
+            article = "An" if noun.startswith(("a", "o")) else "A"
             yield f"{article} {noun} {detail}".strip() + ".", truth.masked_fill(~clear, torch.nan)
     for caption in CLEAR_CAPTIONS:
         yield caption, clear.float()
@@ -103,14 +108,6 @@ def _sentences() -> Iterator[tuple[str, Tensor]]:
     for kind, captions in KIND_CAPTIONS.items():
         for caption in captions:
             yield caption, (_GRID["kind"] == KINDS.index(kind)).float()
-
-
-def _truth(name: str, cls: str) -> Tensor:
-    """Say for all combinations whether an attribute is of a class: nan for classes in between."""
-    classes = ATTRIBUTES[name]
-    truth = (_GRID[name] == classes.index(cls)).float()
-    between = (_GRID[name] > 0) & (_GRID[name] < len(classes) - 1)
-    return truth.masked_fill(between, torch.nan)
 
 
 _ALL = list(_sentences())
