@@ -77,7 +77,7 @@ def test_a_run_on_two_processes_that_was_killed_ends_with_the_bytes_of_one(
         stderr=subprocess.DEVNULL,
     ) as process:
         # Until both processes, which take turns, have written something.
-        while {int(path.stem) % 2 for path in pieces.glob("*.rec")} != {0, 1}:
+        while {int(path.stem) % 2 for path in pieces.glob("[0-9]*.rec")} != {0, 1}:
             assert process.poll() is None
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)

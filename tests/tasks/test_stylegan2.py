@@ -60,7 +60,7 @@ def test_it_learns_images_and_styles(learnt: Learnt) -> None:
     _, metrics = learnt
     # A grey image is off by a quarter, and styles of nothing but zeros by their variance.
     assert metrics["train/pixels"] < 0.2
-    assert metrics["train/mapping"] < 0.6
+    assert metrics["train/mapping"] < 0.75
 
 
 def test_the_file_holds_what_was_learnt(learnt: Learnt, tmp_path: Path) -> None:

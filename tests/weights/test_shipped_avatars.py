@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from qdgs_lightning import weights
 from qdgs_lightning.audits.avatars import AvatarAnnotator
 from qdgs_lightning.datasets.annotated_avatars import render_annotated_avatars
 from qdgs_lightning.datasets.avatar_rendering import render_avatars
@@ -57,11 +56,6 @@ def _people(n: int) -> tuple[Tensor, Tensor]:
     """Unbiased renders that no training has seen, and their attributes."""
     people = Population.even().sample(n, torch.Generator().manual_seed(UNSEEN))
     return render_avatars(people), attribute_labels(people)
-
-
-def test_they_are_small() -> None:
-    folder = Path(weights.__file__).parent
-    assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= 12e6
 
 
 def test_reader_is_right_on_renders_and_on_junk(reader: AvatarReader) -> None:
