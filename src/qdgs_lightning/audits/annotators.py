@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from qdgs_lightning.errors import QDGSError, did_you_mean
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import JointBins, MeasureBins
-from qdgs_lightning.sampling.quotas import class_names
+from qdgs_lightning.sampling.bins import class_names
 
 NONE = "none"
 """What a table calls an image that shows none of an attribute's classes."""

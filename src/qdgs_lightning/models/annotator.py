@@ -8,6 +8,21 @@ from torch import Tensor, nn
 
 from qdgs_lightning.weights.files import load_weights, save_weights
 
+CHANNELS = (3, 16, 32, 64, 96)
+"""Of the image, and after each layer of an annotator, which halves the side."""
+
+
+def feature_layers() -> list[nn.Module]:
+    """Return the layers that small annotators look at images with."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(CHANNELS):
+        layers += [
+            nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.SiLU(),
+        ]
+    return layers
+
 
 class ShapeAnnotator(nn.Module):
     """Says of an image whether it is a triangle, a square or neither, and red, blue or mixed.
@@ -29,19 +44,11 @@ class ShapeAnnotator(nn.Module):
 
     def __init__(self, weights: str | None = "shapes_annotator") -> None:
         super().__init__()
-        channels = (3, 16, 32, 64, 96)
-        layers: list[nn.Module] = []
-        for inputs, outputs in itertools.pairwise(channels):
-            layers += [
-                nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.SiLU(),
-            ]
         # The shape of an outline is in its corners: the peak says whether there is one of a kind,
         # the mean how much of it.
-        self.features = nn.Sequential(*layers)
-        self.shape = nn.Linear(2 * channels[-1], 3)
-        self.colour = nn.Linear(2 * channels[-1], 3)
+        self.features = nn.Sequential(*feature_layers())
+        self.shape = nn.Linear(2 * CHANNELS[-1], 3)
+        self.colour = nn.Linear(2 * CHANNELS[-1], 3)
         if weights is not None:
             load_weights(self, weights)
 

@@ -1,12 +1,12 @@
 """An independent reader of avatars, to check what searches, samplers and prompts claim."""
 
-import itertools
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qdgs_lightning.models.annotator import CHANNELS, feature_layers
 from qdgs_lightning.weights.files import load_weights, save_weights
 
 ANSWERS: dict[str, tuple[str, ...]] = {
@@ -41,19 +41,11 @@ class AvatarReader(nn.Module):
 
     def __init__(self, weights: str | None = "avatars_reader") -> None:
         super().__init__()
-        channels = (3, 16, 32, 64, 96)
-        layers: list[nn.Module] = []
-        for inputs, outputs in itertools.pairwise(channels):
-            layers += [
-                nn.Conv2d(inputs, outputs, 5, stride=2, padding=2, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.SiLU(),
-            ]
         # Faces are framed alike: where something is says what it is.
-        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2))
-        pixels = (_SIZE >> (len(channels) - 1)) ** 2
+        self.features = nn.Sequential(*feature_layers(), nn.Flatten(), nn.Dropout(0.2))
+        pixels = (_SIZE >> (len(CHANNELS) - 1)) ** 2
         self.sizes = [len(classes) for classes in ANSWERS.values()]
-        self.answers = nn.Linear(channels[-1] * pixels, sum(self.sizes))
+        self.answers = nn.Linear(CHANNELS[-1] * pixels, sum(self.sizes))
         if weights is not None:
             load_weights(self, weights)
 

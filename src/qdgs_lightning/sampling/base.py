@@ -11,10 +11,10 @@ from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
-from qdgs_lightning.sampling.bins import JointBins, MeasureBins
+from qdgs_lightning.sampling.bins import JointBins, MeasureBins, class_names
 from qdgs_lightning.sampling.errors import SamplingError
 from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
-from qdgs_lightning.sampling.quotas import Quotas, class_names
+from qdgs_lightning.sampling.quotas import Quotas
 from qdgs_lightning.search.archive import Archive
 from qdgs_lightning.search.evaluation import evaluate
 

@@ -1,6 +1,6 @@
 """Coarse bins over measures, which are the labels of synthetic images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -77,6 +77,11 @@ class MeasureBins:
         return labels
 
 
+def class_names(bins: Iterable[MeasureBins]) -> list[list[str]]:
+    """Name the intervals of every measure: those without names by measure and number."""
+    return [b.names or [f"{b.measure}:{i}" for i in range(len(b.intervals))] for b in bins]
+
+
 class JointBins:
     """Every combination of the bins along several measures, the last one counting fastest.
 
@@ -94,8 +99,7 @@ class JointBins:
         if not bins:
             raise SamplingError("A sampler without bins has no labels: list at least one measure.")
         self.bins = tuple(bins)
-        named = [b.names or [f"{b.measure}:{i}" for i in range(len(b.intervals))] for b in bins]
-        self.names = tuple(" ".join(parts) for parts in product(*named))
+        self.names = tuple(" ".join(parts) for parts in product(*class_names(bins)))
 
     def labels(self, measures: Tensor) -> Tensor:
         """Label rows ``[n, k]`` by all bins; int64, ``[n, len(bins)]``, -1 where none fits."""

@@ -1,7 +1,7 @@
 """Other shares than even ones: what users want of each group, and how all of it can be had."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -10,16 +10,10 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.errors import did_you_mean
-from qdgs_lightning.sampling.bins import MeasureBins
 from qdgs_lightning.sampling.errors import SamplingError
 
 _ROUNDS = 2000
 _CLOSE = 1e-3  # a pool of a thousand shows no less
-
-
-def class_names(bins: Iterable[MeasureBins]) -> list[list[str]]:
-    """Name the intervals of every measure; those without names as `JointBins` does."""
-    return [b.names or [f"{b.measure}:{i}" for i in range(len(b.intervals))] for b in bins]
 
 
 @dataclass(frozen=True, kw_only=True)

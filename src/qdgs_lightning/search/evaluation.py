@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.search.processes import add_up, rank_and_world, stop_together
+from qdgs_lightning.search.processes import add_up, stop_together
 
 # How many rows of a generator memory has been found to hold, with gradients and without.
 _fitting: WeakKeyDictionary[Generator, dict[bool, int]] = WeakKeyDictionary()
@@ -85,7 +86,7 @@ def evaluate(
         )
     num_rows, num_values = len(latents), 1 + len(guidance.measure_names)
     width = 1 + num_values * (1 + generator.latent_size * jacobian)
-    rank, world = rank_and_world()
+    rank, world = rank_and_world_size()
     device = device_of(generator, guidance)
     rows = torch.zeros(num_rows, width)
 
@@ -126,8 +127,7 @@ def draw_images(generator: Generator, latents: Tensor) -> Tensor:
     Raises:
         EvaluationError: Memory does not hold a single image.
     """
-    tensors = chain(generator.parameters(), generator.buffers())
-    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
+    device = device_of(generator)
 
     def compute(part: Tensor) -> Tensor:
         with torch.no_grad():
@@ -254,7 +254,7 @@ def _share(rows: Tensor, failure: Exception | None) -> None:
 
     If the work of one has failed, all of them stop; they learn of it by the same collective call.
     """
-    if rank_and_world()[1] == 1:
+    if rank_and_world_size()[1] == 1:
         if failure is not None:
             raise failure
         return
@@ -267,7 +267,8 @@ def _share(rows: Tensor, failure: Exception | None) -> None:
     rows.copy_(bits[:-1].view(torch.float32).view_as(rows))
 
 
-def device_of(generator: Generator, guidance: Guidance) -> torch.device:
+def device_of(generator: Generator, guidance: Guidance | None = None) -> torch.device:
     """Where the weights lie."""
-    tensors = chain(generator.parameters(), generator.buffers(), guidance.parameters())
+    judging = guidance.parameters() if guidance is not None else ()
+    tensors = chain(generator.parameters(), generator.buffers(), judging)
     return next((tensor.device for tensor in tensors), torch.device("cpu"))

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.search.archive import Archive
 
@@ -25,13 +26,6 @@ _GLOO = re.compile(r"gloo/|timeout caused pair closure")
 
 class ProcessError(QDGSError):
     """Another process of this run is gone or has failed, so that this one cannot go on."""
-
-
-def rank_and_world() -> tuple[int, int]:
-    """Return which process this is, and how many there are: (0, 1) without torch.distributed."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
 
 
 def lost_process(error: BaseException) -> ProcessError | None:
@@ -88,7 +82,7 @@ def exchange(text: str) -> list[str]:
     Raises:
         ProcessError: Another process is gone.
     """
-    rank, world = rank_and_world()
+    rank, world = rank_and_world_size()
     if world == 1:
         return [text]
     said = torch.tensor(list(text.encode()), dtype=torch.uint8)
@@ -140,7 +134,7 @@ def first_alone(work: Callable[[], object]) -> None:
         Exception: What `work` raised, on the first process.
         ProcessError: It failed there; on all others.
     """
-    together(work if rank_and_world()[0] == 0 else lambda: None)
+    together(work if rank_and_world_size()[0] == 0 else lambda: None)
 
 
 def stop_together(failure: Exception | None) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from qdgs_lightning.distributed import rank_and_world_size, sum_over_ranks
 from qdgs_lightning.models.heads.arcface import ArcFace
 from qdgs_lightning.models.heads.base import MarginHead
 from qdgs_lightning.models.heads.checks import (
@@ -16,7 +17,6 @@ from qdgs_lightning.models.heads.checks import (
     check_labels,
     check_number,
 )
-from qdgs_lightning.models.heads.distributed import rank_and_world_size, sum_over_ranks
 from qdgs_lightning.models.heads.sharded_softmax import (
     GatherBatch,
     ShardedCrossEntropy,

@@ -1,4 +1,4 @@
-"""This process among those that train together; alone where none were started."""
+"""This process among those that work together; alone where none were started."""
 
 import torch.distributed as dist
 from torch import Tensor
