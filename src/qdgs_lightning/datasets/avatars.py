@@ -143,6 +143,19 @@ def avatar_styles(avatars: Avatars) -> Tensor:
     return values @ _styles_of_values()
 
 
+def style_attributes(styles: Tensor) -> Tensor:
+    """Read skin, age, gender and length of hair out of styles; the inverse of `avatar_styles`.
+
+    Args:
+        styles: Shape ``[n, NORMALS]``.
+
+    Returns:
+        Numbers from -1 to 1, shape ``[n, 4]``.
+    """
+    inverse = _styles_of_values().T / 3  # of a rotation that is stretched by the root of 3
+    return styles @ inverse[:, :4].to(styles.device)
+
+
 def view_styles() -> Tensor:
     """Say how styles change with the view: by one unit of each of `VIEW`.
 
