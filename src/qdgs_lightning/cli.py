@@ -32,6 +32,7 @@ PLAIN_COMMANDS = {
     "avatars-edits": "make the changes of an avatar that leave its identity alone",
     "avatars-data": "draw a biased training set of avatars, and benchmarks of groups",
     "shapes-demo": "train and test on the shapes with three samplers, and compare them",
+    "avatars-table": "compare first stages on avatars over seeds: none, plain, even; resumable",
     "shapes-table": "compare biases and samplers on the shapes over many seeds; resumable",
 }
 # jsonargparse finds short class names in YAML among the classes that are imported.

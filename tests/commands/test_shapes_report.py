@@ -6,13 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from qdgs_lightning.commands.shapes_report import (
-    Interval,
-    Result,
-    differences,
-    markdown,
-    rows_of,
-)
+from qdgs_lightning.commands.shapes_report import differences, markdown, rows_of
+from qdgs_lightning.commands.table_intervals import Interval, Result
 
 
 def _results() -> list[Result]:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from qdgs_lightning.cli import main
-from qdgs_lightning.commands.shapes_runs import end_with_parent
+from qdgs_lightning.commands.table_jobs import end_with_parent
 from qdgs_lightning.trainer_cli import TrainerCLI
 
 CLASSIFIER = {"class_path": "qdgs_lightning.models.ShapeClassifier", "init_args": {"hidden": 4}}

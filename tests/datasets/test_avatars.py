@@ -13,6 +13,7 @@ from qdgs_lightning.datasets.avatars import (
     attribute_labels,
     avatar_styles,
     draw_latent_images,
+    style_attributes,
 )
 from qdgs_lightning.errors import QDGSError
 
@@ -133,6 +134,10 @@ def test_styles_keep_the_distances_of_what_they_stand_for() -> None:
         torch.cdist(styles[few].double(), styles[few].double()), expected, atol=1e-4
     )
     assert styles.std() == pytest.approx(1, abs=0.1)
+    # A distance is right for any rotation; attributes are found by undoing this one.
+    assert torch.allclose(
+        (style_attributes(styles) + 1) / 2, torch.stack(named, 1)[:, :4], atol=1e-5
+    )
 
 
 def test_latents_stand_for_their_images() -> None:

@@ -1,55 +1,12 @@
 """What the runs of the shapes experiment say, in a page and on the terminal."""
 
-import json
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from rich.table import Table
-from scipy.stats import t as student
 
 from qdgs_lightning.commands.shapes_runs import ARMS
+from qdgs_lightning.commands.table_intervals import Interval, Result, markdown_table
 from qdgs_lightning.datasets import GROUPS
-
-Result = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean with its 95 % t-interval.
-
-    Attributes:
-        mean: Mean of the values.
-        half_width: Half the width of the interval; NaN for a single value.
-        size: Number of values.
-    """
-
-    mean: float
-    half_width: float
-    size: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Interval":
-        """Summarise at least one value, from independent seeds."""
-        n = len(values)
-        mean = math.fsum(values) / n
-        if n == 1:
-            return cls(mean=mean, half_width=math.nan, size=1)
-        variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
-        factor = float(student.ppf(0.975, n - 1))
-        return cls(mean=mean, half_width=factor * math.sqrt(variance / n), size=n)
-
-    def __str__(self) -> str:
-        if math.isnan(self.half_width):
-            return f"{100 * self.mean:.1f}"
-        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
-
-
-def read_results(paths: Iterable[Path]) -> list[Result]:
-    """Read the runs that are finished, of those named."""
-    return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 
 def rows_of(results: Sequence[Result], value: Callable[[Result], float]) -> list[list[str]]:
@@ -128,16 +85,16 @@ def markdown(results: Sequence[Result]) -> str:
         f"{len(results)} runs, {_seeds(results)}. Every number is a percentage: the mean over "
         "seeds with its 95 % t-interval.",
         "### Balanced accuracy (mean of the four groups)",
-        _markdown_table(rows_of(results, lambda r: float(r["test"]["balanced"]))),
+        markdown_table(rows_of(results, lambda r: float(r["test"]["balanced"]))),
         "### Worst group",
-        _markdown_table(rows_of(results, lambda r: float(r["test"]["worst"]))),
+        markdown_table(rows_of(results, lambda r: float(r["test"]["worst"]))),
     ]
     if any(result["arm"] == "qd" for result in results):
         parts += [
             "### Gain of qd in balanced accuracy, paired by seed, in points",
-            _markdown_table(differences(results, "balanced")),
+            markdown_table(differences(results, "balanced")),
             "### Gain of qd in the worst group, paired by seed, in points",
-            _markdown_table(differences(results, "worst")),
+            markdown_table(differences(results, "worst")),
         ]
     if any(result.get("audit") for result in results):
         parts += [
@@ -145,9 +102,9 @@ def markdown(results: Sequence[Result]) -> str:
             "Agreement is with the labels that the classifiers learnt from, as the annotator says. "
             "The shares of junk and of groups are corrected by its confusion matrix on held-out "
             "renders.",
-            _markdown_table(audit_rows(results)),
+            markdown_table(audit_rows(results)),
             "That confusion matrix, in images:",
-            _markdown_table(confusion_rows(results)),
+            markdown_table(confusion_rows(results)),
         ]
     return "\n\n".join(parts)
 
@@ -174,10 +131,3 @@ def terminal_table(results: Sequence[Result]) -> Table:
         for bias, *cells in rows_of(results, lambda r, name=name: float(r["test"][name]))[1:]:  # type: ignore[misc]
             table.add_row(bias, name.replace("_", " "), *cells, end_section=name == names[-1])
     return table
-
-
-def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out, the first one being the head."""
-    head, *body = rows
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,32 +1,19 @@
 """The pieces of the shapes experiment, each of which one process works off by itself."""
 
-import contextlib
-import json
-import logging
-import multiprocessing
 import os
-import shutil
-import threading
 import time
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import torch
-import yaml
-
-from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.commands.table_configs import Config, fit, read_configs, refresh_of, written
+from qdgs_lightning.commands.table_intervals import read_results
+from qdgs_lightning.commands.table_jobs import write_json
 from qdgs_lightning.files import replacing
 
 Arm = Literal["none", "random", "rejection", "qd", "oracle"]
 ARMS: tuple[Arm, ...] = ("none", "random", "rejection", "qd", "oracle")
 SAMPLERS: tuple[Arm, ...] = ("random", "rejection", "qd")
-
-
-class TableError(QDGSError):
-    """The experiment cannot be run as asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +32,14 @@ class Experiment:
     overlay: Path | None = None
     annotator: str | None = None
 
-    def config(self, arm: Arm) -> dict[str, Any]:
+    def config(self, arm: Arm) -> Config:
         """Read an arm's configuration.
 
         Raises:
             TableError: The file is missing.
         """
         path = self.configs / f"shapes_{arm}.yaml"
-        layers = [path, *([self.overlay] if self.overlay else [])]
-        config: dict[str, Any] = {}
-        for layer in layers:
-            if not layer.is_file():
-                raise TableError(f"There is no {layer}: name the folder with --configs.")
-            config = _laid_over(config, yaml.safe_load(layer.read_text()))
-        return config
+        return read_configs([path, *([self.overlay] if self.overlay else [])])
 
     def checkpoint(self, bias: float, seed: int) -> Path:
         """Name the checkpoint after the first phase, which all arms go on from."""
@@ -99,6 +80,10 @@ class PhaseOne:
         with replacing(path) as unfinished:
             cli.trainer.save_checkpoint(unfinished)
 
+    def outcome(self, experiment: Experiment) -> str:
+        """Say that it is done."""
+        return f"{self}: done"
+
     def __str__(self) -> str:
         return f"first phase, bias {self.bias}, seed {self.seed}"
 
@@ -122,7 +107,7 @@ class ArchiveOf:
         from qdgs_lightning.cli import main
 
         config = experiment.config("qd")
-        refresh = _refresh(config)["init_args"]
+        refresh = refresh_of(config, arm="shapes_qd")["init_args"]
         every, epochs = refresh.get("every_n_epochs"), config["trainer"]["max_epochs"]
         times = (epochs - 1) // every if every else 0
         data = config["data"]["init_args"]
@@ -137,8 +122,12 @@ class ArchiveOf:
             "accelerator": config["trainer"].get("accelerator", "cpu"),
         }
         folder = experiment.output / "logs" / f"archive_s{self.seed}"
-        main(["search", "--config", str(_written(folder, words))])
+        main(["search", "--config", str(written(folder, words))])
         os.replace(unfinished, path)
+
+    def outcome(self, experiment: Experiment) -> str:
+        """Say that it is done."""
+        return f"{self}: done"
 
     def __str__(self) -> str:
         return f"archive, seed {self.seed}"
@@ -167,7 +156,7 @@ class Run:
 
         config = experiment.config(self.arm)
         if self.arm == "qd":
-            refresh = _refresh(config)["init_args"]
+            refresh = refresh_of(config, arm="shapes_qd")["init_args"]
             refresh |= {"archive": str(experiment.archive(self.seed)), "every_n_epochs": None}
         if self.arm in SAMPLERS:
             kept = experiment.output / "candidates" / f"{self.arm}_s{self.seed}.safetensors"
@@ -199,6 +188,13 @@ class Run:
             result["audit"] = asdict(report)
         write_json(path, result)
 
+    def outcome(self, experiment: Experiment) -> str:
+        """Say how well it does."""
+        (result,) = read_results([self.file(experiment)])
+        test = result["test"]
+        balanced, worst = 100 * test["balanced"], 100 * test["worst"]
+        return f"{self}: balanced {balanced:.1f}, worst group {worst:.1f}"
+
     def __str__(self) -> str:
         return f"{self.arm}, bias {self.bias}, seed {self.seed}"
 
@@ -206,133 +202,17 @@ class Run:
 Job = PhaseOne | ArchiveOf | Run
 
 
-def work(job: Job, experiment: Experiment) -> float:
-    """Do one job in a process of its own, on one thread, its output going to a file.
-
-    Args:
-        job: What to do.
-        experiment: For which.
-
-    Returns:
-        CPU seconds that it took.
-
-    Raises:
-        TableError: It failed; the sentence names the file that says why.
-    """
-    torch.set_num_threads(1)
-    started = time.process_time()
-    log = experiment.output / "logs" / f"{job.file(experiment).stem}_{type(job).__name__}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with _output_to(log):
-            job.run(experiment)
-    except (Exception, SystemExit) as error:
-        raise TableError(f"The {job} failed ({error}): see {log}, and start again.") from None
-    return time.process_time() - started
-
-
-def end_with_parent() -> None:
-    """Make this worker end when the process that started it does, however that was killed.
-
-    Otherwise workers of a killed command wait for jobs for ever, each with its memory.
-    """
-    parent = multiprocessing.parent_process()
-
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(value, indent=1))
-
-
 def _fit(
     experiment: Experiment,
-    config: dict[str, Any],
+    config: Config,
     *,
     name: str,
     bias: float,
     seed: int,
     checkpoint: Path | None = None,
 ) -> Any:  # noqa: ANN401 (LightningCLI's attributes are untyped)
-    """Run ``qdgs fit`` on a configuration, without what 250 runs need not have."""
-    from importlib import import_module
-
-    from qdgs_lightning.cli import ROOMS
-    from qdgs_lightning.trainer_cli import TrainerCLI
-
-    for room in ROOMS:
-        import_module(f"qdgs_lightning.{room}")
-    folder = experiment.output / "logs" / name
-    shutil.rmtree(folder, ignore_errors=True)
+    """Run ``qdgs fit`` on a configuration, on from a checkpoint if there is one."""
     config["seed_everything"] = seed
     config["data"]["init_args"] |= {"bias": bias, "seed": seed}
-    config["trainer"] |= {
-        "logger": {
-            "class_path": "lightning.pytorch.loggers.CSVLogger",
-            "init_args": {"save_dir": str(folder.parent), "name": name, "version": ""},
-        },
-        "callbacks": [
-            callback
-            for callback in config["trainer"].get("callbacks", [])
-            if callback["class_path"].endswith(("QDRefresh", "RestartOptimizer"))
-        ],
-        "limit_val_batches": 0,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    words = ["fit", "--config", str(_written(folder, config))]
-    return TrainerCLI([*words, "--ckpt_path", str(checkpoint)] if checkpoint else words)
-
-
-def _written(folder: Path, config: dict[str, Any]) -> Path:
-    """Write a configuration into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "input.yaml"
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
-
-
-def _refresh(config: dict[str, Any]) -> dict[str, Any]:
-    """Find the QDRefresh callback of a configuration."""
-    for callback in config["trainer"].get("callbacks", []):
-        if callback["class_path"].endswith("QDRefresh"):
-            found: dict[str, Any] = callback
-            return found
-    raise TableError("shapes_qd.yaml has no QDRefresh callback: add one, it says how to search.")
-
-
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Merge two trees; where both have a value, the upper one counts."""
-    merged = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _laid_over(merged[key], value) if both else value
-    return merged
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send what a job prints, logs and warns to a file."""
-    with path.open("w") as file:
-        logger = logging.getLogger("lightning.pytorch")
-        handler = logging.StreamHandler(file)
-        before, logger.handlers = logger.handlers, [handler]
-        try:
-            with (
-                contextlib.redirect_stdout(file),
-                contextlib.redirect_stderr(file),
-                warnings.catch_warnings(action="ignore"),
-            ):
-                yield
-        finally:
-            logger.handlers = before
+    words = ["--ckpt_path", str(checkpoint)] if checkpoint else []
+    return fit(config, experiment.output / "logs" / name, words=words)

@@ -1,35 +1,15 @@
 """``qdgs shapes-table``: biases x samplers x seeds, resumable, one process per core."""
 
 import json
-import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from qdgs_lightning.commands.shapes_report import (
-    Result,
-    markdown,
-    read_results,
-    terminal_table,
-)
-from qdgs_lightning.commands.shapes_runs import (
-    ARMS,
-    ArchiveOf,
-    Arm,
-    Experiment,
-    Job,
-    PhaseOne,
-    Run,
-    TableError,
-    end_with_parent,
-    work,
-    write_json,
-)
+from qdgs_lightning.commands.shapes_report import markdown, terminal_table
+from qdgs_lightning.commands.shapes_runs import ARMS, ArchiveOf, Arm, Experiment, Job, PhaseOne, Run
+from qdgs_lightning.commands.table_intervals import Result, read_results
+from qdgs_lightning.commands.table_jobs import TableError, work_off, write_json
 from qdgs_lightning.datasets.shapes import BIASES
 from qdgs_lightning.files import write_measured
 
@@ -80,7 +60,7 @@ def shapes_table(
         for arm in arms
         for seed in range(seeds)
     ]
-    _work_off(_missing(runs, experiment), experiment, jobs or os.cpu_count() or 1)
+    work_off(_missing(runs, experiment), experiment, jobs or os.cpu_count() or 1)
     results = read_results(run.file(experiment) for run in runs)
     console = Console()
     console.print(terminal_table(results))
@@ -108,62 +88,6 @@ def _missing(runs: list[Run], experiment: Experiment) -> list[Job]:
     # An archive takes longest: were it begun last, one core would wait for it.
     first = sorted(before.values(), key=lambda job: not isinstance(job, ArchiveOf))
     return [*first, *left]
-
-
-def _work_off(left: list[Job], experiment: Experiment, processes: int) -> None:
-    """Do all jobs, each as soon as what it needs is there, and show how far things are."""
-    if not left:
-        return
-    progress = Progress(
-        TextColumn("Jobs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        speed_estimate_period=24 * 3600,
-    )
-    context = multiprocessing.get_context("spawn")
-    workers = ProcessPoolExecutor(
-        min(processes, len(left)), mp_context=context, initializer=end_with_parent
-    )
-    with workers as pool, progress:
-        task = progress.add_task("", total=len(left))
-        try:
-            for job, seconds in _finished(left, experiment, pool, processes):
-                progress.console.print(f"{_outcome(job, experiment)} ({seconds:.0f} CPU-s)")
-                progress.advance(task)
-        except BrokenProcessPool as error:
-            raise TableError(
-                "A process was killed, perhaps for lack of memory: start again with fewer --jobs."
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _finished(
-    left: list[Job], experiment: Experiment, pool: ProcessPoolExecutor, processes: int
-) -> Iterator[tuple[Job, float]]:
-    """Hand jobs to the pool when they are ready, and yield them when they are done."""
-    waiting = list(left)
-    running: dict[Future[float], Job] = {}
-    while waiting or running:
-        ready = [j for j in waiting if all(p.is_file() for p in j.needs(experiment))]
-        for job in ready[: processes - len(running)]:
-            waiting.remove(job)
-            running[pool.submit(work, job, experiment)] = job
-        if not running:
-            raise TableError(f"{experiment.output} lost files while runs needed them: start again.")
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield running.pop(future), future.result()
-
-
-def _outcome(job: Job, experiment: Experiment) -> str:
-    """Say in a line what came of a job."""
-    if not isinstance(job, Run):
-        return f"{job}: done"
-    (result,) = read_results([job.file(experiment)])
-    test = result["test"]
-    return f"{job}: balanced {100 * test['balanced']:.1f}, worst group {100 * test['worst']:.1f}"
 
 
 def _check_settings(experiment: Experiment, arms: tuple[Arm, ...]) -> None:

@@ -1,0 +1,179 @@
+"""Experiments of many runs: pieces that processes work off, each leaving a file; resumable."""
+
+import contextlib
+import json
+import logging
+import multiprocessing
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.files import replacing
+
+
+class TableError(QDGSError):
+    """The experiment cannot be run as asked for."""
+
+
+class Output(Protocol):
+    """Experiments have a folder of everything that is made."""
+
+    @property
+    def output(self) -> Path:
+        """Name the folder."""
+        ...
+
+
+E = TypeVar("E", bound=Output, contravariant=True)
+
+
+class Job(Protocol[E]):
+    """A piece of an experiment, which ends with a file."""
+
+    def file(self, experiment: E) -> Path:
+        """Name what is made, last of all."""
+        ...
+
+    def needs(self, experiment: E) -> list[Path]:
+        """Name what must be there before."""
+        ...
+
+    def run(self, experiment: E) -> None:
+        """Make it."""
+        ...
+
+    def outcome(self, experiment: E) -> str:
+        """Say in a line what came of it."""
+        ...
+
+
+def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
+    """Do all jobs, each as soon as what it needs is there, and show how far things are.
+
+    Args:
+        left: Jobs whose files are missing, those first that take long or that others wait for.
+        experiment: Theirs.
+        processes: How many work at once.
+
+    Raises:
+        TableError: One of them failed.
+    """
+    if not left:
+        return
+    progress = Progress(
+        TextColumn("Jobs"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        speed_estimate_period=24 * 3600,
+    )
+    context = multiprocessing.get_context("spawn")
+    workers = ProcessPoolExecutor(
+        min(processes, len(left)), mp_context=context, initializer=end_with_parent
+    )
+    with workers as pool, progress:
+        task = progress.add_task("", total=len(left))
+        try:
+            for job, seconds in _finished(left, experiment, pool, processes):
+                progress.console.print(f"{job.outcome(experiment)} ({seconds:.0f} CPU-s)")
+                progress.advance(task)
+        except BrokenProcessPool as error:
+            raise TableError(
+                "A process was killed, perhaps for lack of memory: start again with fewer --jobs."
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(
+    left: Sequence[Job[E]], experiment: E, pool: ProcessPoolExecutor, processes: int
+) -> Iterator[tuple[Job[E], float]]:
+    """Hand jobs to the pool when they are ready, and yield them when they are done."""
+    waiting = list(left)
+    running: dict[Future[float], Job[E]] = {}
+    while waiting or running:
+        ready = [j for j in waiting if all(p.is_file() for p in j.needs(experiment))]
+        for job in ready[: processes - len(running)]:
+            waiting.remove(job)
+            running[pool.submit(work, job, experiment)] = job
+        if not running:
+            raise TableError(f"{experiment.output} lost files while runs needed them: start again.")
+        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield running.pop(future), future.result()
+
+
+def work(job: Job[E], experiment: E) -> float:
+    """Do one job in a process of its own, on one thread, its output going to a file.
+
+    Args:
+        job: What to do.
+        experiment: For which.
+
+    Returns:
+        CPU seconds that it took.
+
+    Raises:
+        TableError: It failed; the sentence names the file that says why.
+    """
+    torch.set_num_threads(1)
+    started = time.process_time()
+    log = experiment.output / "logs" / f"{job.file(experiment).stem}_{type(job).__name__}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _output_to(log):
+            job.run(experiment)
+    except (Exception, SystemExit) as error:
+        raise TableError(f"The {job} failed ({error}): see {log}, and start again.") from None
+    return time.process_time() - started
+
+
+def end_with_parent() -> None:
+    """Make this worker end when the process that started it does, however that was killed.
+
+    Otherwise workers of a killed command wait for jobs for ever, each with its memory.
+    """
+    parent = multiprocessing.parent_process()
+
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON, whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1))
+
+
+@contextlib.contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Send what a job prints, logs and warns to a file."""
+    with path.open("w") as file:
+        logger = logging.getLogger("lightning.pytorch")
+        handler = logging.StreamHandler(file)
+        before, logger.handlers = logger.handlers, [handler]
+        try:
+            with (
+                contextlib.redirect_stdout(file),
+                contextlib.redirect_stderr(file),
+                warnings.catch_warnings(action="ignore"),
+            ):
+                yield
+        finally:
+            logger.handlers = before
