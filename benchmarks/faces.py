@@ -100,17 +100,24 @@ def trainer_step(backbone: nn.Module, head: nn.Module) -> Callable[[Tensor, Tens
     return step
 
 
-def ffhq_sized(folder: Path) -> StyleGAN2Generator:
-    """Make a StyleGAN2 of the size of FFHQ's at 256 pixels, with random weights."""
+def ffhq_sized(folder: Path, *, side: int = 256, most: int = 512) -> StyleGAN2Generator:
+    """Make a StyleGAN2 of the size of FFHQ's at 256 pixels, with random weights.
+
+    Args:
+        folder: Where its file goes.
+        side: Of the images, a smaller one to try things.
+        most: Channels of any resolution.
+    """
+    sides = [2**power for power in range(2, side.bit_length())]
     config = {
         "z_dim": 512,
         "c_dim": 0,
         "w_dim": 512,
-        "img_resolution": 256,
+        "img_resolution": side,
         "img_channels": 3,
         "mapping_kwargs": {"num_layers": 8},
         "synthesis_kwargs": {
-            "channels": (512, 512, 512, 512, 256, 128, 64),
+            "channels": tuple(min(16384 // each, most) for each in sides),
             "conv_clamp": None,
             "architecture": "skip",
         },

@@ -1,8 +1,11 @@
 """One way for figures and files to reach W&B, TensorBoard and the run folder alike."""
 
+import csv
 import netrc
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -90,15 +93,35 @@ def log_file(trainer: Trainer, path: Path, *, kind: str) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
-            try:
+            with _warning_without_wandb(path):
                 run.log_artifact(str(path), name=f"{kind}-{run.id}", type=kind)
-            except Exception as error:  # W&B has many types of its own
-                if not type(error).__module__.startswith("wandb."):
-                    raise
-                rank_zero_warn(
-                    f"W&B has not taken {path} ({' '.join(str(error).split())}), which stays where "
-                    "it is: hand it over later by `wandb artifact put`."
-                )
+
+
+def log_csv(trainer: Trainer, key: str, path: Path, *, step: int) -> None:
+    """Show a CSV file of this run as a table in W&B.
+
+    Other loggers have the file in the run folder, and ranks other than zero do nothing. Where W&B
+    cannot be reached any more, a warning says so, as `log_file` does.
+
+    Args:
+        trainer: The trainer whose loggers are meant.
+        key: Where it stands among the metrics, such as ``pool/identities_per_bin``.
+        path: The file, its first row the columns' names. Columns of numbers alone are numbers.
+        step: The optimiser step that it shows, usually ``trainer.global_step``.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if not trainer.is_global_zero:
+        return
+    with path.open(newline="") as file:
+        names, *rows = csv.reader(file)
+    columns = [_numbers(column) for column in zip(*rows, strict=True)]
+    data = [list(row) for row in zip(*columns, strict=True)]
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            with _warning_without_wandb(path):
+                logger.log_table(key, columns=names, data=data, step=step)
 
 
 def keep_wandb_offline_without_key() -> None:
@@ -112,10 +135,62 @@ def keep_wandb_offline_without_key() -> None:
         os.environ["WANDB_MODE"] = "offline"
 
 
-def finish_wandb() -> None:
-    """End the W&B run of this process, if any, lest the next logger write into it."""
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish()
+def limit_wandb_finish(seconds: float = 300.0) -> None:
+    """Let W&B give up on its server when a run ends, instead of trying for minutes or for ever.
+
+    ``WANDB_FINISH_TIMEOUT``, in seconds, decides alone if it is set; 0 waits for ever. To be called
+    before W&B is first used; versions of W&B before 0.27 have no such limit.
+
+    Args:
+        seconds: How long a run may take to end.
+    """
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", str(seconds))
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT_RAISES", "true")  # lest `finish_wandb` miss it
+
+
+def finish_wandb(*, exit_code: int | None = None) -> None:
+    """End the W&B run of this process, if any, lest the next logger write into it.
+
+    Where its server has not taken everything in time, see `limit_wandb_finish`, a warning says
+    where the rest is and how to send it.
+
+    Args:
+        exit_code: Other than 0 for a run that has failed; None leaves it to W&B.
+    """
+    if "wandb" not in sys.modules:
+        return
+    wandb = sys.modules["wandb"]
+    run = wandb.run
+    try:
+        wandb.finish(exit_code=exit_code)
+    except TimeoutError:
+        rank_zero_warn(
+            "W&B has not taken the whole run in time, and all of it stays on this disk: send it "
+            f"later by `wandb sync {Path(run.dir).parent}`, or set WANDB_FINISH_TIMEOUT to more "
+            "seconds next time."
+        )
+
+
+@contextmanager
+def _warning_without_wandb(path: Path) -> Iterator[None]:
+    """Warn where W&B does not take a file, and go on."""
+    try:
+        yield
+    except Exception as error:  # W&B has many types of its own
+        if not type(error).__module__.startswith("wandb."):
+            raise
+        rank_zero_warn(
+            f"W&B has not taken {path} ({' '.join(str(error).split())}), which stays where "
+            "it is: hand it over later by `wandb artifact put`."
+        )
+
+
+def _numbers(column: Sequence[str]) -> list[float | None] | list[str]:
+    """Turn a column into numbers, nothing where it is empty, unless it holds words."""
+    try:
+        return [float(cell) if cell else None for cell in column]
+    except ValueError:
+        return list(column)
 
 
 def _key_in_netrc() -> bool:

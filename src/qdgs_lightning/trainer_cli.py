@@ -23,6 +23,7 @@ from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.loggers import (
     finish_wandb,
     keep_wandb_offline_without_key,
+    limit_wandb_finish,
     log_file,
     run_folder,
 )
@@ -59,21 +60,25 @@ class TrainerCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            save_config_callback=SaveRunConfig,
-            save_config_kwargs={"save_to_log_dir": False},
-            # W&B would get the modules' hyper-parameters, flattened and merged, beside the config
-            trainer_defaults={"enable_autolog_hparams": False},
-            seed_everything_default=0,
-            parser_class=Parser,
-            parser_kwargs={"prog": "qdgs"},
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            auto_configure_optimizers=False,
-            args=None if args is None else list(args),
-        )
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                save_config_callback=SaveRunConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                # W&B would get the modules' hyper-parameters, flattened and merged, beside it
+                trainer_defaults={"enable_autolog_hparams": False},
+                seed_everything_default=0,
+                parser_class=Parser,
+                parser_kwargs={"prog": "qdgs"},
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                args=None if args is None else list(args),
+            )
+        except BaseException:
+            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
+            raise
         finish_wandb()
 
     def init_parser(self, **kwargs: Any) -> Parser:
@@ -100,6 +105,7 @@ class TrainerCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Settle how W&B runs before a logger is made."""
         keep_wandb_offline_without_key()
+        limit_wandb_finish()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TrainerCLI":
         """Stay one: an injected optimizer refers to the command, and averaging copies the task.

@@ -10,7 +10,7 @@ from qdgs_lightning.commands.avatars_data import GROUPS
 from qdgs_lightning.datasets import RecordIODataset, load_benchmarks
 
 SMALL = ("--identities", "12", "--images_per_identity", "3", "--pairs", "40")
-FEW = ("--benchmark_identities", "10")
+FEW = ("--benchmark_identities", "40")
 
 
 def test_training_set_and_benchmarks(tmp_path: Path) -> None:

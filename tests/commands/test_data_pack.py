@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from qdgs_lightning.cli import main
+from qdgs_lightning.commands.data_common import DataError
 from qdgs_lightning.commands.data_draw import draw_pairs
 from qdgs_lightning.datasets import RecordIODataset, pack_dataset
 from qdgs_lightning.datasets.image_decoding import decode_rgb
@@ -234,6 +235,18 @@ def test_drawn_pairs_are_as_even_as_they_say() -> None:
     # Of 600, where the many images of identity 0 would otherwise take 590; the small ones run out
     # of pairs now and then.
     assert 170 < counts[0] < 260
+
+
+def test_pairs_of_different_identities_stay_within_a_kind() -> None:
+    labels = torch.arange(12).repeat_interleave(2)
+    kinds = labels % 6  # two identities of each, and so 24 pairs of unlike ones
+    pairs, is_same = draw_pairs(labels, 20, torch.Generator().manual_seed(0), kinds=kinds)
+    unlike = pairs[~is_same]
+    assert len(unlike) == 10
+    assert (labels[unlike[:, 0]] != labels[unlike[:, 1]]).all()
+    assert (kinds[unlike[:, 0]] == kinds[unlike[:, 1]]).all()
+    with pytest.raises(DataError, match="24 of different"):
+        draw_pairs(labels, 60, torch.Generator().manual_seed(0), kinds=kinds)
 
 
 def test_every_pair_there_is_can_be_drawn() -> None:

@@ -1,5 +1,6 @@
 """Faces of a generator: which images an epoch shows, under which class, and when they are drawn."""
 
+import math
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -167,6 +168,19 @@ def test_identities_are_shared_out_by_quotas(archives: list[Archive]) -> None:
         table = data.identities()
         counts[name] = table.bins[::2].bincount(minlength=4).tolist()
     assert counts == {"even": [4, 4, 4, 4], "asked": [6, 6, 2, 2]}
+    # Evenly over cells, a bin has as many as there are cells of it.
+    few = float(archives[-1].measures[:, 0].quantile(0.2))
+    lopsided = [
+        MeasureBins(measure=0, intervals=[(-math.inf, few), (few, math.inf)]),
+        bins[1],
+    ]
+    data = toy_data(sampler=ArchiveSampler(bins=lopsided, even_over="cells"), identities=16)
+    data.set_archive(archives[-1])
+    of_cells = data.candidates().bins.bincount(minlength=4)
+    expected = 16 * of_cells / of_cells.sum()
+    drawn = data.identities().bins[::2].bincount(minlength=4)
+    assert of_cells.max() > 2 * of_cells.min()
+    assert (drawn - expected).abs().max() <= 1
 
 
 def test_k_means_makes_identities_of_several_sizes(tmp_path: Path) -> None:

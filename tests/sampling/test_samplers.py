@@ -118,6 +118,18 @@ def test_archive_pool_is_balanced_and_even_over_cells() -> None:
         assert int(of_bin.max() - of_bin.min()) <= 1
 
 
+def test_archive_pool_can_be_even_over_cells_alone() -> None:
+    sampler = ArchiveSampler(bins=BINS, even_over="cells")
+    candidates = _candidates(sampler, _archive())
+    pool = sampler.draw(candidates, len(candidates), random=seeded_generator(1))
+    # There is one elite in a cell, and thus every one of them once, whatever its bin.
+    assert len(torch.unique(pool.latents, dim=0)) == len(candidates)
+    of_bins = _truth(pool.latents).bincount(minlength=4)
+    assert of_bins.max() > 2 * of_bins.min()
+    with pytest.raises(SamplingError, match="give one of bins, cells"):
+        ArchiveSampler(bins=BINS, even_over="elites")  # type: ignore[arg-type]
+
+
 def test_elites_that_left_their_bin_are_dropped() -> None:
     archive = _archive()
     lied = archive.measures.clone()

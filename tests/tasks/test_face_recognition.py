@@ -192,6 +192,24 @@ def test_a_checkpoint_serves_another_head_or_none(tmp_path: Path, data: FaceData
         trainer(tmp_path, max_epochs=2).fit(following, datamodule=data, ckpt_path=path)
 
 
+def test_weights_are_taken_over_once(tmp_path: Path, data: FaceDataModule) -> None:
+    path = tmp_path / "first.ckpt"
+    first = trainer(tmp_path, max_epochs=0)
+    first.fit(FaceRecognizer(backbone=small(), head=AdaFace, optimizer=sgd), datamodule=data)
+    first.save_checkpoint(path)
+    recognizer = FaceRecognizer(
+        backbone=small(), head=AdaFace, optimizer=sgd, init_from=path, num_bootstrap=0
+    )
+    ours = trainer(tmp_path, max_epochs=1)
+    ours.fit(recognizer, datamodule=data)
+    fitted = {name: value.clone() for name, value in recognizer.backbone.state_dict().items()}
+    begun = torch.load(path, weights_only=True)["state_dict"]
+    assert not torch.equal(fitted["fc.weight"], begun["backbone.fc.weight"])
+    ours.test(recognizer, datamodule=data, verbose=False)  # of what was trained, not of the file
+    for name, value in recognizer.backbone.state_dict().items():
+        assert torch.equal(fitted[name], value), name
+
+
 def test_a_resumed_run_goes_on_as_it_would_have(tmp_path: Path, data: FaceDataModule) -> None:
     data.augmentation = FaceAugmentation()
 

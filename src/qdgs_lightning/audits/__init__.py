@@ -48,6 +48,7 @@ from qdgs_lightning.audits.sources import (
     PriorSamples,
     Source,
 )
+from qdgs_lightning.audits.unfinished import UnfinishedAnnotations, annotation_settings
 
 __all__ = [
     "AnnotationError",
@@ -67,6 +68,8 @@ __all__ = [
     "ShareTable",
     "Source",
     "SourceReport",
+    "UnfinishedAnnotations",
+    "annotation_settings",
     "corrected",
     "read_confusion",
     "read_labels",

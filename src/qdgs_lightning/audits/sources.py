@@ -1,9 +1,11 @@
 """Where the images of an audit come from."""
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +23,14 @@ class AuditError(QDGSError):
     """Images that cannot be audited as asked."""
 
 
+class Batches(Protocol):
+    """Loads or draws the images of a source."""
+
+    def __call__(self, size: int, start: int = 0) -> Iterator[Tensor]:
+        """Yield images from the one at ``start`` on, in batches of at most ``size``."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class AuditedImages:
     """The images of a source.
@@ -31,15 +41,17 @@ class AuditedImages:
             itself; int64, shape ``[n]``, from 0 without gaps.
         weights: How often each counts, float64, shape ``[n]``.
         batches: Yields images in batches of at most so many, RGB in [0, 1], ``[b, 3, S, S]``, in
-            the order of the names.
+            the order of the names. From where a batch begins, the further ones are the same.
         archive: The archive that they are from, if any.
+        digest: Differs where images differ that have the same names and are described alike.
     """
 
     names: list[str]
     units: Tensor
     weights: Tensor
-    batches: Callable[[int], Iterator[Tensor]]
+    batches: Batches
     archive: Archive | None = None
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -114,11 +126,15 @@ class ImageSet(Source):
             rows = torch.randperm(len(images), generator=random)[: self.sample].sort().values
         of = torch.tensor(images.identities)[rows]
         known = bool(of.ge(0).all())
+
+        def batches(size: int, start: int = 0) -> Iterator[Tensor]:
+            return _batches(images, rows[start:].tolist(), size)
+
         return AuditedImages(
             names=[images.names[row] for row in rows.tolist()],
             units=torch.unique(of, return_inverse=True)[1] if known else torch.arange(len(rows)),
             weights=torch.ones(len(rows), dtype=torch.float64),
-            batches=lambda size: _batches(images, rows.tolist(), size),
+            batches=batches,
         )
 
     def describe(self) -> dict[str, object]:
@@ -249,15 +265,16 @@ def _drawn(
 ) -> AuditedImages:
     """Images that a generator draws from latents, each its own unit."""
 
-    def batches(size: int) -> Iterator[Tensor]:
+    def batches(size: int, start: int = 0) -> Iterator[Tensor]:
         with torch.no_grad():
-            for start in range(0, len(latents), size):
-                yield generator(latents[start : start + size].to(device))
+            for first in range(start, len(latents), size):
+                yield generator(latents[first : first + size].to(device))
 
     names = [str(row) for row in range(len(latents))]
     units = torch.arange(len(latents))
+    digest = hashlib.sha256(latents.cpu().contiguous().numpy().tobytes()).hexdigest()
     return AuditedImages(
-        names=names, units=units, weights=weights, batches=batches, archive=archive
+        names=names, units=units, weights=weights, batches=batches, archive=archive, digest=digest
     )
 
 
@@ -271,4 +288,5 @@ def _batches(images: NamedImages, rows: list[int], size: int) -> Iterator[Tensor
             yield torch.stack(batch).float() / 255
             batch = []
         batch.append(image)
-    yield torch.stack(batch).float() / 255
+    if batch:
+        yield torch.stack(batch).float() / 255

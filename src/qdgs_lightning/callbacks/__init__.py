@@ -2,12 +2,14 @@
 
 from qdgs_lightning.callbacks.embeddings import EmbeddingWriter
 from qdgs_lightning.callbacks.export import ExportWeights
+from qdgs_lightning.callbacks.identity_figures import IdentityFigures
 from qdgs_lightning.callbacks.qd_refresh import QDRefresh, RefreshError
 from qdgs_lightning.callbacks.restart_optimizer import RestartOptimizer
 
 __all__ = [
     "EmbeddingWriter",
     "ExportWeights",
+    "IdentityFigures",
     "QDRefresh",
     "RefreshError",
     "RestartOptimizer",

@@ -1,6 +1,7 @@
 """``qdgs audit``: say what a set of images holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from qdgs_lightning.audits import (
     PromptAnnotator,
     Source,
     SourceReport,
+    UnfinishedAnnotations,
+    annotation_settings,
     read_confusion,
     read_labels,
     report_csv,
@@ -28,7 +31,7 @@ from qdgs_lightning.audits import (
     report_terminal,
     share_tables,
 )
-from qdgs_lightning.commands.data_common import counting
+from qdgs_lightning.commands.data_common import counting, say
 from qdgs_lightning.figures import measure_density
 from qdgs_lightning.files import replacing
 from qdgs_lightning.sampling.quotas import Quotas
@@ -67,6 +70,8 @@ def audit(
 
     Tables are printed, and go to audit.json, audit.csv and audit.md in the output folder;
     density.png there shows how the sets spread over the measures, if the annotator has measures.
+    A command that was stopped, even by kill -9, goes on when it is started again, and ends with the
+    same files as one that was not.
 
     Args:
         source: The images, such as ImageSet, PriorSamples or Elites.
@@ -85,7 +90,8 @@ def audit(
         output: The folder of the results.
 
     Raises:
-        AuditError: Nobody labels the images, or the settings contradict each other.
+        AuditError: Nobody labels the images, the settings contradict each other, or an audit with
+            others is unfinished in the output folder.
         AnnotationError: A table or the annotator's errors cannot be used.
         SamplingError: The targets name no groups, or do not sum to 1.
         QDGSError: A set of images cannot be read.
@@ -97,9 +103,10 @@ def audit(
     errors = None if confusion is None else read_confusion(confusion, attributes)
     truth = None if labelled is None else read_labels(labelled, attributes)
     device = _device(accelerator)
+    kept = [output / f"unfinished-{place}.safetensors" for place in range(len(sources))]
     seen = [
-        _look(each, table, annotator, device, batch_size)
-        for each, table in zip(sources, tables, strict=True)
+        _look(each, table, annotator, device, batch_size, path)
+        for each, table, path in zip(sources, tables, kept, strict=True)
     ]
     if truth is not None:
         known = truth.find(seen[0].images.names)
@@ -131,6 +138,8 @@ def audit(
     ]
     _keep(reports, output)
     _draw(seen, annotator, output)
+    for path in kept:
+        path.unlink(missing_ok=True)
 
 
 def _check(
@@ -198,8 +207,9 @@ def _look(
     annotator: Annotator | None,
     device: torch.device,
     batch_size: int,
+    kept: Path,
 ) -> _Seen:
-    """Label the images of a source."""
+    """Label the images of a source, from where an earlier command was stopped."""
     images = source.open(device)
     if table is not None:
         labels = table.find(images.names).clamp(min=-1)
@@ -207,15 +217,39 @@ def _look(
     assert annotator is not None
     annotator.prepare()
     annotator.to(device)
-    said, measures = [], []
-    with torch.no_grad(), counting(f"Annotating {source.name}", len(images)) as advance:
-        for batch in images.batches(batch_size):
+    unfinished = UnfinishedAnnotations(
+        kept,
+        annotation_settings(source, images, annotator, batch_size=batch_size, device=device),
+    )
+    done = len(unfinished)
+    if done:
+        say(f"{done:,} of {len(images):,} images of {source.name} are annotated already.")
+    with (
+        _saving(unfinished),
+        torch.no_grad(),
+        counting(f"Annotating {source.name}", len(images) - done) as advance,
+    ):
+        for batch in images.batches(batch_size, done):
             labels, values = annotator.measured(batch.to(device))
-            said.append(_checked(labels, len(batch), annotator))
-            measures.append(values.cpu())
+            unfinished.append(_checked(labels, len(batch), annotator), values)
             for _ in range(len(batch)):
                 advance()
-    return _Seen(source=source, images=images, labels=torch.cat(said), measures=torch.cat(measures))
+    labels, measures = unfinished.result()
+    return _Seen(source=source, images=images, labels=labels, measures=measures)
+
+
+@contextmanager
+def _saving(unfinished: UnfinishedAnnotations) -> Iterator[None]:
+    """Save what is known however the block ends, and say where when it is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        unfinished.save()
+        if len(unfinished):
+            say(f"What was annotated is kept in {unfinished.path}: the same command goes on there.")
+        raise
+    finally:
+        unfinished.save()
 
 
 def _checked(labels: Tensor, n: int, annotator: Annotator) -> Tensor:

@@ -162,11 +162,11 @@ class Run:
         folder = experiment.output / "logs" / path.stem
         cli = fit(config, folder)
         loss = float(cli.trainer.callback_metrics["train/loss"])
-        (tested,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+        tested = cli.trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
         result: dict[str, Any] = {
             "arm": self.arm,
             "seed": self.seed,
-            "test": {name.removeprefix("test/"): value for name, value in tested.items()},
+            "test": {k.removeprefix("test/"): v for part in tested for k, v in part.items()},
             "train_loss": loss,
             "cpu_seconds": time.process_time() - started,
             "first_stage": None,

@@ -8,7 +8,9 @@ from qdgs_lightning.commands.data_common import DataError
 FOLDS = 10
 
 
-def draw_pairs(labels: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_pairs(
+    labels: Tensor, n: int, generator: torch.Generator, *, kinds: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw pairs, half of them of the same identity, in ten folds one after the other.
 
     In each fold those of the same identity come first, as in the files of LFW, so that folds cut
@@ -20,6 +22,8 @@ def draw_pairs(labels: Tensor, n: int, generator: torch.Generator) -> tuple[Tens
         labels: Of the images, int64, shape ``[m]``.
         n: How many pairs; a multiple of 20.
         generator: Source of all randomness.
+        kinds: Of the images, int64, shape ``[m]``: images of different identities are paired
+            within a kind only, so that what the kinds tell apart is of no use.
 
     Returns:
         Pairs of rows, int64, shape ``[n, 2]``, and whether they are of the same identity, bool,
@@ -35,14 +39,16 @@ def draw_pairs(labels: Tensor, n: int, generator: torch.Generator) -> tuple[Tens
         )
     counts = torch.bincount(labels)
     same = int((counts * (counts - 1)).sum()) // 2
-    different = (len(labels) ** 2 - int(counts.square().sum())) // 2
+    kinds = torch.zeros_like(labels) if kinds is None else kinds
+    of_kinds = torch.bincount(kinds)
+    different = (int(of_kinds.square().sum()) - int(counts.square().sum())) // 2
     if n // 2 > min(same, different):
         raise DataError(
             f"The images make {same:,} pairs of the same identity and {different:,} of different "
             f"ones, too few for {n // 2:,} of each; ask for fewer, or bring more images."
         )
     same_pairs = _draw_same(labels, n // 2, generator).reshape(FOLDS, -1, 2)
-    different_pairs = _draw_different(labels.tolist(), n // 2, generator).reshape(FOLDS, -1, 2)
+    different_pairs = _draw_different(labels, kinds, n // 2, generator).reshape(FOLDS, -1, 2)
     pairs = torch.cat([same_pairs, different_pairs], dim=1)
     is_same = (torch.arange(pairs.shape[1]) < same_pairs.shape[1]).expand(FOLDS, -1)
     return pairs.flatten(0, 1), is_same.flatten()
@@ -73,11 +79,12 @@ def _draw_same(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return torch.tensor(list(drawn))
 
 
-def _draw_different(labels: list[int], n: int, generator: torch.Generator) -> Tensor:
-    """Draw pairs of different identities, shape ``[n, 2]``."""
+def _draw_different(labels: Tensor, kinds: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Draw pairs of different identities of one kind, shape ``[n, 2]``."""
     drawn: dict[tuple[int, int], None] = {}
+    who, what = labels.tolist(), kinds.tolist()
     while len(drawn) < n:
-        first, second = torch.randint(len(labels), (2,), generator=generator).tolist()
-        if labels[first] != labels[second]:
+        first, second = torch.randint(len(who), (2,), generator=generator).tolist()
+        if who[first] != who[second] and what[first] == what[second]:
             drawn[min(first, second), max(first, second)] = None
     return torch.tensor(list(drawn))

@@ -18,7 +18,7 @@ from qdgs_lightning.datamodules import (
     SyntheticDataModule,
     SyntheticFaceDataModule,
 )
-from qdgs_lightning.generators import Generator
+from qdgs_lightning.generators import Generator, StyleGAN2Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import PriorSampler
 from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS
@@ -79,7 +79,7 @@ def _works(plan: Plan) -> Iterator[tuple[str, Work, int]]:
             if plan.search is not None and plan.search.algorithm in GRADIENT_ALGORITHMS:
                 yield DIFFERENTIATED, _evaluation(generator, guidance, jacobian=True), most
         if plan.drawn is not None:
-            yield DRAWN, _drawing(generator, plan.device), plan.drawn.batch_size
+            yield DRAWN, _drawing(generator, plan), plan.drawn.batch_size
     if plan.images is not None:
         yield DECODED, _loading(plan.images), 16
     if batch is not None and (step := _training_step(plan)) is not None:
@@ -97,13 +97,17 @@ def _evaluation(generator: Generator, guidance: Guidance, *, jacobian: bool) -> 
     return work
 
 
-def _drawing(generator: Generator, device: torch.device) -> Work:
-    """Draw images without their judgement."""
+def _drawing(generator: Generator, plan: Plan) -> Work:
+    """Draw images without their judgement, in the precision of those to train on."""
     random = torch.Generator().manual_seed(0)
+    options = {}
+    if isinstance(generator, StyleGAN2Generator) and isinstance(plan.data, SyntheticFaceDataModule):
+        options["precision"] = plan.data.draw_precision
 
     def work(n: int) -> None:
+        latents = generator.sample_latents(n, random).to(plan.device)
         with torch.no_grad():
-            images: Tensor = generator(generator.sample_latents(n, random).to(device))
+            images: Tensor = generator(latents, **options)
         images.sum().item()  # waits for the device
 
     return work

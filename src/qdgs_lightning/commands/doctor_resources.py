@@ -16,7 +16,7 @@ import qdgs_lightning
 from qdgs_lightning.commands.doctor_findings import Finding, ok, size, warning, wrong
 from qdgs_lightning.commands.doctor_plan import Plan
 from qdgs_lightning.datamodules import SyntheticFaceDataModule
-from qdgs_lightning.generators import StyleGAN2Generator
+from qdgs_lightning.datamodules.face_drawing import precision_of
 from qdgs_lightning.loggers import keep_wandb_offline_without_key
 from qdgs_lightning.search.emitters import ANNEALED_ALGORITHMS, LEARNING_ALGORITHMS
 from qdgs_lightning.tasks import FaceRecognizer
@@ -163,18 +163,23 @@ def check_processors(plan: Plan) -> Iterator[Finding]:
 def check_precision(plan: Plan) -> Iterator[Finding]:
     """Find out whether the device computes in the precision that is asked for."""
     precision, device = str(plan.settings.get("precision") or "32-true"), plan.device.type
-    generator = plan.generator
-    drawing = generator.precision if isinstance(generator, StyleGAN2Generator) else "float32"
+    generator, data = plan.generator, plan.data
+    own = precision_of(generator, None)
+    drawing = data.draw_precision if isinstance(data, SyntheticFaceDataModule) else None
+    halves = {own, drawing or own}
     trouble = []
     if device == "cpu":
-        if precision.startswith("16") or drawing == "float16":
+        if precision.startswith("16") or "float16" in halves:
             trouble.append("float16, which CPUs have not (Lightning takes bfloat16 for 16-mixed)")
+        elif "bfloat16" in halves:
+            trouble.append("bfloat16, in which CPUs without it draw 15 times as slowly")
     elif device == "cuda":
-        asked = precision.startswith("bf16") or drawing == "bfloat16"
+        asked = precision.startswith("bf16") or "bfloat16" in halves
         if asked and not torch.cuda.is_bf16_supported(including_emulation=False):
             trouble.append("bfloat16, which this GPU has not")
     asked_for = [f"precision {precision}"] if plan.command == "fit" else []
-    asked_for += [f"generator in {drawing}"] if generator is not None else []
+    asked_for += [f"generator in {own}"] if generator is not None else []
+    asked_for += [f"images drawn in {drawing}"] if drawing is not None else []
     told = f"{', '.join(asked_for) or 'float32'} on {device}"
     if trouble:
         advice = "set another precision, or run where the hardware has it"

@@ -6,6 +6,23 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.datamodules.checks import DataModuleError
+from qdgs_lightning.datamodules.face_drawing import RESIDUES
+
+
+def check_ranks(world: int) -> None:
+    """Make sure that each rank shows the same images in every epoch; see `epoch_order`.
+
+    Args:
+        world: Number of processes.
+
+    Raises:
+        DataModuleError: It would not.
+    """
+    if RESIDUES % world:
+        raise DataModuleError(
+            f"A cache needs a number of ranks that divides {RESIDUES}, not {world}: set "
+            "`data.init_args.cache: none`, or change `trainer.devices`."
+        )
 
 
 class ImageCache:

@@ -15,33 +15,32 @@ from torch.utils.data import DataLoader
 from qdgs_lightning.datamodules.checks import DataModuleError, check_positive, check_reload
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
-from qdgs_lightning.datamodules.face_cache import ImageCache
+from qdgs_lightning.datamodules.face_cache import ImageCache, check_ranks
 from qdgs_lightning.datamodules.face_drawing import (
-    RESIDUES,
     Align,
     FaceDrawer,
     ImageRows,
-    epoch_order,
-    row_loader,
+    compare_precisions,
+    epoch_loader,
+    precision_of,
 )
+from qdgs_lightning.datamodules.face_grouping import Grouping, group_latents
 from qdgs_lightning.datamodules.synthetic import SyntheticDataModule
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.generators.stylegan2 import IdentityEdits
+from qdgs_lightning.generators.stylegan2.generator import Precision
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import (
     IdentityRegistry,
     IdentityReport,
     IdentityTable,
     Sampler,
-    group_by_kmeans,
-    group_by_neighbours,
     seeded_generator,
 )
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.evaluation import device_of
 
 Cache = Literal["none", "device", "host"]
-Grouping = Literal["neighbours", "kmeans"]
 
 
 class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
@@ -77,6 +76,9 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         align: ``ffhq`` crops images of FFHQ-aligned faces as recognisers want them; see
             `FaceAligner`. ``none`` leaves them whole.
         image_size: Side of images, of benchmarks as well.
+        draw_precision: Of a StyleGAN2 while it draws what is trained on, ``float32``, ``bfloat16``
+            or ``float16``, whatever the trainer's; by default that of the generator, in which
+            latents are judged in any case. See `FaceDrawer` for what halves change.
         cache: Where images are kept once they are drawn: on the ``device``, on the ``host``, or
             not at all, ``none``. 50,000 images of 112 pixels take 1.9 GB.
         batch_size: Images per step and rank.
@@ -119,6 +121,7 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         slots: int | None = None,
         align: Align = "ffhq",
         image_size: int = 112,
+        draw_precision: Precision | None = None,
         cache: Cache = "none",
         batch_size: int = 64,
         seed: int = 0,
@@ -180,6 +183,7 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
                 f"least {max(2, identities)}, and more for refreshes."
             )
         self.align = align
+        self.draw_precision = draw_precision
         self.cache = cache
         self._registry: IdentityRegistry | None = None
         self._restored: dict[str, Any] | None = None
@@ -224,7 +228,7 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         """Load the generator, its judge and the edits; see `SyntheticDataModule`.
 
         Raises:
-            DataModuleError: Something is not set, or edits or alignment do not fit the generator.
+            DataModuleError: Something is not set, or does not fit the generator or the device.
         """
         generator, guidance = super().prepare_synthesis()
         bins = [] if self.sampler is None else self.sampler.joint.bins
@@ -235,7 +239,11 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
             )
         if self._drawer is None:
             self._drawer = FaceDrawer(
-                generator, edits=self.edits, align=self.align, image_size=self.image_size
+                generator,
+                edits=self.edits,
+                align=self.align,
+                image_size=self.image_size,
+                precision=self.draw_precision,
             )
         return generator, guidance
 
@@ -271,13 +279,9 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         assert self.trainer is not None
         self.check_archive()
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        if self.cache != "none" and RESIDUES % world:
-            raise DataModuleError(
-                f"A cache needs a number of ranks that divides {RESIDUES}, not {world}: set "
-                "`data.init_args.cache: none`, or change `trainer.devices`."
-            )
+        if self.cache != "none":
+            check_ranks(world)
         registry, drawer = self._grouped()
-        number = self.num_images
         if self.cache != "none":
             if self._images is None:
                 device = drawer.device if self.cache == "device" else torch.device("cpu")
@@ -285,15 +289,10 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
                     side=self.image_size, device=device, rank=rank, world=world
                 )
             self._images.renew(registry.rows, edits=drawer.num_edits)
-        batches = number // (self.batch_size * world)
-        if not batches:
-            raise DataModuleError(
-                f"There are {number} images, too few for a batch of {self.batch_size} on {world} "
-                "rank(s): lower `data.init_args.batch_size`, or get more identities."
-            )
         random = seeded_generator(self.seed, 5, self.trainer.current_epoch)
-        order = epoch_order(number, random=random)[rank::world]
-        return row_loader(order[: batches * self.batch_size].reshape(batches, -1))
+        return epoch_loader(
+            self.num_images, batch_size=self.batch_size, random=random, rank=rank, world=world
+        )
 
     def transfer_batch_to_device(
         self,
@@ -319,11 +318,16 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         return FaceBenchmarks.on_after_batch_transfer(self, batch, dataloader_idx)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which identity has which class, for checkpoints."""
-        return {} if self._registry is None else {"identities": self._registry.state_dict()}
+        """Return which identity has which class, and how it is drawn, for checkpoints."""
+        if self._registry is None:
+            return {}
+        drawn_in = precision_of(self.generator, self.draw_precision)
+        return {"identities": self._registry.state_dict(), "draw_precision": drawn_in}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the identities of a checkpoint."""
+        drawn_in = precision_of(self.generator, self.draw_precision)
+        compare_precisions(state_dict.get("draw_precision"), drawn_in)
         self._restored = state_dict["identities"]
         self._registry = None
         self._is_grouped = False
@@ -352,13 +356,20 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         origin = sha256(json.dumps([self._origin(), wanted], sort_keys=True).encode()).hexdigest()
         if registry.origin != origin:
             candidates = self.candidates()
-            # By the sampler's quotas, or evenly over bins if it balances anything.
+            # By the sampler's quotas, or evenly over bins if it balances these.
             shares, _ = self.sampler.wanted(candidates)
-            if shares is None and len(self.sampler.strata(candidates)):
+            strata = self.sampler.strata(candidates)
+            if shares is None and any(stratum is candidates.bins for stratum in strata):
                 shares = torch.ones(len(registry.bin_names))
             report = registry.update(
                 candidates,
-                group=partial(self._group, updates=registry.updates),
+                group=partial(
+                    group_latents,
+                    grouping=self.grouping,
+                    size=self.latents_per_identity,
+                    random=seeded_generator(self.seed, 6, registry.updates),
+                    trainer=self.trainer,
+                ),
                 identities=self.num_identities,
                 shares=shares,
                 random=seeded_generator(self.seed, 4, registry.updates),
@@ -366,18 +377,6 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
             registry.origin = origin
             self._report_identities(report)
         return registry
-
-    def _group(self, latents: Tensor, bins: Tensor, *, updates: int) -> Tensor:
-        """Make identities of latents, on rank zero: another machine could round otherwise."""
-        groups = torch.empty(0)
-        if self.trainer is None or self.trainer.is_global_zero:
-            size = self.latents_per_identity
-            if self.grouping == "neighbours":
-                groups = group_by_neighbours(latents, bins=bins, size=size)
-            else:
-                random = seeded_generator(self.seed, 6, updates)
-                groups = group_by_kmeans(latents, bins=bins, random=random, size=size)
-        return groups if self.trainer is None else self.trainer.strategy.broadcast(groups)
 
     def _report_identities(self, report: IdentityReport) -> None:
         """Tell people and loggers what the identities are made of, and what is missing."""

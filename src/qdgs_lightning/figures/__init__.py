@@ -3,7 +3,9 @@
 from qdgs_lightning.figures.archive_heatmap import archive_heatmap
 from qdgs_lightning.figures.confusion import confusion_matrices
 from qdgs_lightning.figures.elite_grid import elite_grid
+from qdgs_lightning.figures.fairness_curve import fairness_curve
 from qdgs_lightning.figures.group_bars import group_bars
+from qdgs_lightning.figures.identity_sheet import identity_sheet
 from qdgs_lightning.figures.measure_density import measure_density
 from qdgs_lightning.figures.roc import roc_figure
 
@@ -11,7 +13,9 @@ __all__ = [
     "archive_heatmap",
     "confusion_matrices",
     "elite_grid",
+    "fairness_curve",
     "group_bars",
+    "identity_sheet",
     "measure_density",
     "roc_figure",
 ]

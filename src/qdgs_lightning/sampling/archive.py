@@ -1,24 +1,68 @@
 """Quality-diversity sampling: evenly over coarse bins, then over the cells that a search filled."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.sampling.base import Proposals, Sampler
+from qdgs_lightning.sampling.base import Proposals, Quality, Sampler
+from qdgs_lightning.sampling.bins import MeasureBins
 from qdgs_lightning.sampling.errors import SamplingError
 from qdgs_lightning.sampling.pool import Candidates
 from qdgs_lightning.search.archive import Archive
+
+EvenOver = Literal["bins", "cells"]
 
 
 class ArchiveSampler(Sampler):
     """Elites of an archive: a coarse joint bin first, then a cell of it, then an elite.
 
     Every elite is evaluated again before use, and dropped if it left the bin it was filed under.
+
+    Args:
+        bins: Bins along one measure each; their indices are the labels, in this order.
+        even_over: ``bins`` draws evenly over joint bins, then over cells; ``cells`` over cells
+            alone, so that a bin has as large a part as the archive's filled cells give it.
+        quality: Tests beside the label.
+        max_repeats: How often one latent may appear in one pool.
+        batch_size: Rows per evaluation chunk.
+        proportions: Share of the pool by the names of the bins, in place of evenness over them; see
+            `Sampler`.
+        renormalise: Share quotas of empty bins out among the others.
+
+    Raises:
+        SamplingError: A number or name is out of its range, there are no bins, or `proportions` do
+            not fit.
     """
 
     needs_archive = True
+
+    def __init__(
+        self,
+        *,
+        bins: list[MeasureBins],
+        even_over: EvenOver = "bins",
+        quality: Quality | None = None,
+        max_repeats: int = 8,
+        batch_size: int = 64,
+        proportions: dict[str, float] | None = None,
+        renormalise: bool = False,
+    ) -> None:
+        super().__init__(
+            bins=bins,
+            quality=quality,
+            max_repeats=max_repeats,
+            batch_size=batch_size,
+            proportions=proportions,
+            renormalise=renormalise,
+        )
+        if even_over not in get_args(EvenOver):
+            raise SamplingError(
+                f"even_over is {even_over!r}; give one of {', '.join(get_args(EvenOver))}."
+            )
+        self.even_over = even_over
 
     def propose(
         self, generator: Generator, *, archive: Archive | None, random: torch.Generator
@@ -48,5 +92,6 @@ class ArchiveSampler(Sampler):
         )
 
     def strata(self, candidates: Candidates) -> Sequence[Tensor]:
-        """Draw evenly over joint bins, then over cells, then over elites."""
-        return (candidates.bins, candidates.cells)
+        """Draw evenly over joint bins unless told otherwise, then over cells, then over elites."""
+        finer = (candidates.cells,)
+        return finer if self.even_over == "cells" else (candidates.bins, *finer)

@@ -1,7 +1,7 @@
 """Learning embeddings of faces, in which images of one person lie close together."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,8 @@ from torch.optim import SGD, Optimizer
 
 from qdgs_lightning.figures import roc_figure
 from qdgs_lightning.files import replacing
-from qdgs_lightning.loggers import log_figure, log_file, run_folder
-from qdgs_lightning.metrics.verification import Protocol
+from qdgs_lightning.loggers import log_csv, log_figure, log_file, run_folder
+from qdgs_lightning.metrics.verification import Protocol, VerificationResult
 from qdgs_lightning.models import (
     MarginHead,
     SampledHead,
@@ -29,6 +29,7 @@ from qdgs_lightning.models import (
     load_backbone_weights,
     names_ignored_by_ddp,
 )
+from qdgs_lightning.tasks.face_fairness import FairnessHistory
 from qdgs_lightning.tasks.face_verification import FaceRecognitionError, FaceVerification
 from qdgs_lightning.tasks.optimization import Undecayed, decay_groups, warmed_up
 
@@ -44,8 +45,9 @@ class FaceRecognizer(LightningModule):
     An embedding for measurement is the sum of those of an image and its mirror image, neither of
     them normalised, brought to length one, as insightface and AdaFace do it; pairs are judged by
     the squared distance. Logs ``train/loss``, and for each benchmark ``val/<name>`` and their mean
-    ``val/mean``. A test prints and keeps a `FaceReport`, and logs ``test/<name>``, ``test/mean``
-    and the fairness of groups.
+    ``val/mean``; where benchmarks are groups, also ``val/<groups>/own/disparate_impact``, ``worst``
+    and ``mean``, whose curves over epochs are drawn when the fit ends. A test prints and keeps a
+    `FaceReport`, and logs ``test/<name>``, ``test/mean`` and the fairness of groups.
 
     Args:
         backbone: A name that `create_backbone` knows, or a module that takes RGB images
@@ -111,17 +113,23 @@ class FaceRecognizer(LightningModule):
         self.channels_last = channels_last
         self.compile_backbone = compile
         self.verification: FaceVerification | None = None
+        self.fairness = FairnessHistory()
+        self._has_begun = False
 
     def setup(self, stage: str) -> None:
         """Take over weights, and prepare a metric for every benchmark."""
-        if self.init_from is not None and not self.trainer.ckpt_path:
+        # Once: a test that follows a fit is of what the fit has made of these weights.
+        if self.init_from is not None and not self._has_begun and not self.trainer.ckpt_path:
             found = load_backbone_weights(cast(Any, self.backbone), self.init_from)
             if self.trainer.is_global_zero:
                 Console().print(found.to_table())
+        self._has_begun = True
         if self.channels_last:
             self.backbone.to(memory_format=torch.channels_last)
         if self.compile_backbone:
             self.backbone.compile()
+        if stage == "fit":
+            self.fairness = FairnessHistory()
         if stage != "predict":
             data = self._data()
             self.verification = FaceVerification(
@@ -192,15 +200,24 @@ class FaceRecognizer(LightningModule):
         self.verification.update(dataloader_idx, self.embed(images), places)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracy of every benchmark and their mean."""
+        """Log the accuracy of every benchmark, their mean, and the fairness of groups."""
         assert self.verification is not None
         partly = self.trainer.sanity_checking or self.trainer.fast_dev_run  # type: ignore[attr-defined]
         if self.verification.benchmarks and not partly:
-            found = {name: r.accuracy for name, r in self.verification.results().items()}
+            results = self.verification.results()
+            found = {name: result.accuracy for name, result in results.items()}
             self.log_dict({f"val/{name}": a for name, a in found.items()}, sync_dist=True)
             mean = sum(found.values()) / len(found)
             self.log("val/mean", mean, prog_bar=True, sync_dist=True)
+            self._log_fairness(results)
         self.verification.reset()
+
+    def on_fit_end(self) -> None:
+        """Draw how the fairness of groups moved, if it was measured."""
+        assert self.verification is not None
+        step = self.trainer.global_step
+        for name, figure in self.fairness.figures(self.verification.merge):
+            log_figure(self.trainer, f"val/{name}/fairness", figure, step=step)
 
     def test_step(self, batch: FaceBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Embed images of a benchmark, ``(images, places)``."""
@@ -226,13 +243,17 @@ class FaceRecognizer(LightningModule):
             Console().print(table)
         # The trainer would print all again, once for each loader.
         self.trainer.test_loop.verbose = False
+        step = self.trainer.global_step
         for path in report.write(run_folder(self.trainer)):
             log_file(self.trainer, path, kind=path.suffix[1:])
+            if path.suffix == ".csv":
+                log_csv(self.trainer, "test/benchmarks", path, step=step)
+        for name, figure in report.bars():
+            log_figure(self.trainer, f"test/{name}/groups", figure, step=step)
         curves = {
             name: (distances[name], pairs.is_same)
             for name, pairs in verification.benchmarks.items()
         }
-        step = self.trainer.global_step
         log_figure(self.trainer, "test/roc", roc_figure(curves), step=step)
 
     def predict_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
@@ -271,12 +292,17 @@ class FaceRecognizer(LightningModule):
             gradient_clip_algorithm=gradient_clip_algorithm,
         )
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curves of groups, which a resumed run goes on with."""
+        checkpoint["fairness"] = self.fairness.records
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out a head that is not needed, and refuse one of another size.
 
         Raises:
             FaceRecognitionError: The checkpoint's head is of another number of identities.
         """
+        self.fairness.records = checkpoint.get("fairness", {})  # earlier versions kept none
         weights = checkpoint["state_dict"]
         if self.head is None:
             for key in [key for key in weights if key.startswith("head.")]:
@@ -289,6 +315,20 @@ class FaceRecognizer(LightningModule):
                 f"{self.head.num_classes}: give the checkpoint as `model.init_args.init_from` "
                 "instead, which begins a new head."
             )
+
+    def _log_fairness(self, results: Mapping[str, VerificationResult]) -> None:
+        """Log the fairness of groups, and note it if this is a fit."""
+        assert self.verification is not None
+        for name, (accuracies, scalars) in self.verification.fairness(results).items():
+            values = {f"val/{name}/own/{key}": value for key, value in scalars.items()}
+            self.log_dict(values, sync_dist=True)
+            if self.trainer.state.fn == "fit":
+                batches = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+                share = batches / self.trainer.num_training_batches
+                epoch = self.trainer.current_epoch + share
+                self.fairness.add(
+                    name, {"epoch": epoch, "accuracies": accuracies, "scalars": scalars}
+                )
 
     def _about(self, seed: int) -> dict[str, object]:
         """Name what the numbers of a test depend on."""

@@ -3,16 +3,21 @@
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from qdgs_lightning.figures import group_bars
 from qdgs_lightning.files import replacing
-from qdgs_lightning.metrics import GroupVerificationResult, VerificationResult, disparate_impact
+from qdgs_lightning.metrics import GroupVerificationResult, VerificationResult
 from qdgs_lightning.metrics.bootstrap import Estimate
+from qdgs_lightning.tasks.face_fairness import fairness_scalars
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _TITLES = {
     "lfw": "LFW",
@@ -57,20 +62,25 @@ class FaceReport:
             values["mean"] = self.mean
         for name, found in self.fairness.items():
             for kind in ("own", "pooled"):
-                groups = getattr(found, kind)
-                values[f"{name}/{kind}/mean"] = groups.mean.value
-                values[f"{name}/{kind}/worst"] = groups.accuracies[groups.worst].value
-                values[f"{name}/{kind}/disparate_impact"] = groups.disparate_impact.value
-                merged = getattr(found, f"merged_{kind}")
-                if merged is None:
-                    continue
-                sides = {side: estimate.value for side, estimate in merged.accuracies.items()}
-                values |= {f"{name}/{kind}/{side}": value for side, value in sides.items()}
-                if len(sides) == 2:  # as published, whichever is worse
-                    first, second = sides
-                    ratio = disparate_impact(sides, ratio=(first, second))
-                    values[f"{name}/{kind}/{first}_to_{second}"] = ratio
+                groups, merged = getattr(found, kind), getattr(found, f"merged_{kind}")
+                scalars = fairness_scalars(
+                    _values(groups.accuracies), {} if merged is None else _values(merged.accuracies)
+                )
+                values |= {f"{name}/{kind}/{key}": value for key, value in scalars.items()}
         return values
+
+    def bars(self) -> Iterator[tuple[str, "Figure"]]:
+        """Draw the accuracies of each set of groups, at both kinds of thresholds, with its name."""
+        for name, found in self.fairness.items():
+            arms = {"own thresholds": found.own, "one threshold": found.pooled}
+            accuracies = {
+                arm: {
+                    group.removeprefix(f"{name}_"): value
+                    for group, value in _values(groups.accuracies).items()
+                }
+                for arm, groups in arms.items()
+            }
+            yield name, group_bars(accuracies, chance=0.5)
 
     def tables(self) -> list[Table]:
         """Lay out percentages: a table of benchmarks, and one for each set of groups."""
@@ -138,6 +148,11 @@ class FaceReport:
                 rates = map(_interval, of_groups.values())
                 table.add_row(f"{kind} at FMR {100 * rate:g}", *rates)
         return table
+
+
+def _values(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Leave the intervals out."""
+    return {name: estimate.value for name, estimate in estimates.items()}
 
 
 def _percent(share: float) -> str:

@@ -22,6 +22,17 @@ _DTYPES = {
 }
 
 
+def dtype_of(precision: Precision) -> torch.dtype:
+    """Return what a precision is called in torch.
+
+    Raises:
+        StyleGAN2Error: There is none of this name.
+    """
+    if precision not in _DTYPES:
+        raise StyleGAN2Error(f"precision is {precision!r}; give one of {', '.join(_DTYPES)}.")
+    return _DTYPES[precision]
+
+
 class StyleGAN2Generator(Generator):
     """Draws images of normalised styles, ``q = (w - w_avg) / std(w)`` per coordinate.
 
@@ -68,12 +79,10 @@ class StyleGAN2Generator(Generator):
         which: Literal["G_ema", "G"] = "G_ema",
     ) -> None:
         super().__init__()
-        for name, value, known in (
-            ("latent_space", latent_space, get_args(LatentSpace)),
-            ("precision", precision, get_args(Precision)),
-        ):
-            if value not in known:
-                raise StyleGAN2Error(f"{name} is {value!r}; give one of {', '.join(known)}.")
+        if latent_space not in get_args(LatentSpace):
+            known = ", ".join(get_args(LatentSpace))
+            raise StyleGAN2Error(f"latent_space is {latent_space!r}; give one of {known}.")
+        dtype_of(precision)
         if not 0 <= truncation_psi <= 2:
             raise StyleGAN2Error(
                 f"truncation_psi is {truncation_psi}; give a number from 0 (the average) to 2."
@@ -157,11 +166,19 @@ class StyleGAN2Generator(Generator):
             )
         return latents[:, None].expand(-1, styles, -1)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Draw images; see `Generator.forward`. Latents of W+ are drawn in either space."""
+    def forward(self, latents: Tensor, *, precision: Precision | None = None) -> Tensor:
+        """Draw images; see `Generator.forward`. Latents of W+ are drawn in either space.
+
+        Args:
+            latents: Shape ``[n, *latent_shape]`` or ``[n, num_ws, w_dim]``.
+            precision: Of these images, instead of the generator's own.
+
+        Raises:
+            StyleGAN2Error: Latents have another shape, or there is no such precision.
+        """
         network = self.network
         ws = network.mapping.w_avg + self.w_std * self.layered(latents)
-        images: Tensor = network.synthesis(ws, dtype=_DTYPES[self.precision])
+        images: Tensor = network.synthesis(ws, dtype=dtype_of(precision or self.precision))
         images = (images / 2 + 0.5).clamp(0, 1)
         if self.image_size != images.shape[-1]:
             size = (self.image_size, self.image_size)
