@@ -8,10 +8,10 @@ STAMP := $(VENV)/.installed-$(basename $(CONSTRAINTS))
 newest = $$(ls -td runs/$(1)/version_*/ | head -n 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test docs weights
+.PHONY: help setup demo demo-faces check test docs weights
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv and install the package and its tools into it, once
 
@@ -24,6 +24,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 demo: setup ## Train and test on the shapes without, with random and with quality-diversity samples
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/qdgs shapes-demo --overlay configs/shapes_rare.yaml
+
+demo-faces: setup ## Train and test on avatars after nothing, plain and even synthetic faces; prints a table
+	$(BIN)/qdgs avatars-table --seeds 1 --output runs/avatars_demo --page null
 
 check: setup ## Check style, types and the container files
 	$(BIN)/ruff check .

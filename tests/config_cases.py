@@ -68,9 +68,16 @@ QD_FACES = SYNTHETIC_FACES | {  # the last callback, QDRefresh
 }
 GENERATED_AVATARS = {
     "data.init_args.batch_size": "4",
-    "data.init_args.identities": "2",
-    "data.init_args.slots": "2",
+    "data.init_args.identities": "4",
+    "data.init_args.slots": "4",
 }
+QD_AVATARS = GENERATED_AVATARS | {  # the last callback, QDRefresh
+    "trainer.callbacks.init_args.search.calibration": "200",
+    "trainer.callbacks.init_args.search.emitters": "1",
+    "trainer.callbacks.init_args.search.batch_size": "8",
+    "trainer.callbacks.init_args.evaluations": "208",
+}
+AVATAR_LOGS = ("train/loss", "pool/evaluated", "pool/identities")
 GENERATOR_LOGS = ("train/reconstruction", "train/flow", "val/reconstruction", "lr-Adam")
 POOL_LOGS = ("train/loss", "pool/evaluated", "pool/distinct")
 IDENTITY_LOGS = ("train/loss", "val/mean", "pool/evaluated", "pool/identities", "pool/left_out")
@@ -167,18 +174,21 @@ FITS = {
     ),
     "avatars_rand": Fit(
         small=GENERATED_AVATARS | {"data.init_args.sampler.init_args.evaluations": "200"},
-        logs=("train/loss", "pool/evaluated", "pool/identities"),
+        logs=AVATAR_LOGS,
     ),
-    "avatars_qd": Fit(
-        small=GENERATED_AVATARS
-        | {  # the last callback, QDRefresh
-            "trainer.callbacks.init_args.search.calibration": "200",
-            "trainer.callbacks.init_args.search.emitters": "1",
-            "trainer.callbacks.init_args.search.batch_size": "8",
-            "trainer.callbacks.init_args.evaluations": "208",
-        },
-        logs=("train/loss", "pool/evaluated", "pool/identities", "qd/coverage"),
-    ),
+    "avatars_qd": Fit(small=QD_AVATARS, logs=(*AVATAR_LOGS, "qd/coverage")),
+    **{
+        f"avatars_qd_{name}": Fit(
+            small=QD_AVATARS | more, logs=(*AVATAR_LOGS, "qd/coverage"), over="avatars_qd"
+        )
+        for name, more in {
+            "published": {},
+            "wplus": {},
+            "cells": {},
+            "one_view": {},
+            "refresh": {"trainer.callbacks.init_args.refresh_evaluations": "8"},
+        }.items()
+    },
     "avatars_none": Fit(
         small={"data.init_args.batch_size": "4"},
         logs=("train/loss", "lr-SGD/pg1"),

@@ -177,6 +177,29 @@ def test_short_and_full_class_names_mean_the_same() -> None:
     assert first["data"] == second["data"]
 
 
+def test_a_config_says_which_revision_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(Path.cwd().parent))
+    main(["fit", "--config", written(CONFIG)])
+    (first,) = runs()
+    ours = f"# qdgs-lightning {__version__},"
+    assert (first / "config.yaml").read_text().startswith(f"{ours} started in no git folder\n")
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", *who, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    git("init")
+    git("add", "config.yaml")
+    git("commit", "-m", "configured")
+    for change in ("", "-dirty"):
+        main(["fit", "--config", "config.yaml"])
+        head = (runs()[-1] / "config.yaml").read_text().splitlines()[0]
+        assert head == f"{ours} git revision {git('rev-parse', 'HEAD')}{change}"
+        with Path("config.yaml").open("a") as file:
+            file.write("# changed\n")
+
+
 def test_each_run_keeps_its_config() -> None:
     main(["fit", "--config", written(CONFIG)])
     main(["fit", "--config", "config.yaml", "--model.init_args.lr=0.5", "--seed_everything=4"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lightning.pytorch.loggers import WandbLogger
 from qdgs_lightning import __version__
 from qdgs_lightning.checkpoints import keep_checkpoints_whole
 from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.files import replacing
 from qdgs_lightning.loggers import (
     finish_wandb,
     keep_wandb_offline_without_key,
@@ -36,7 +38,9 @@ class SaveRunConfig(SaveConfigCallback):
     """Keeps the whole configuration with the run that it made.
 
     It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
-    goes on in a folder that has one: no file is ever replaced. W&B gets it nested as it is.
+    goes on in a folder that has one: no file is ever replaced. Its first line says which version
+    of the package ran, and in which git revision of the folder that the command was started in. W&B
+    gets the configuration nested as it is, and finds the revision by itself.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -44,7 +48,10 @@ class SaveRunConfig(SaveConfigCallback):
         folder = run_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         path = _unused(folder / "config.yaml")
-        self.parser.save(self.config, str(path), skip_unset=False, multifile=False)
+        with replacing(path) as unfinished:
+            text = self.parser.dump(self.config, skip_unset=False)
+            header = f"# qdgs-lightning {__version__}, {_revision()}\n"
+            unfinished.write_text(header + text)
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -172,6 +179,16 @@ def newest_checkpoint(trainer: Trainer) -> Path | None:
         return None
     path = callback.last_model_path or callback.best_model_path
     return Path(os.path.relpath(path)) if path else None
+
+
+def _revision() -> str:
+    """Name the git revision of the current folder, and whether files differ from it."""
+    words = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "started in no git folder"
+    return f"git revision {found.stdout.strip()}"
 
 
 def _unused(path: Path) -> Path:

@@ -135,7 +135,7 @@ def _with_more_epochs(folder: Path) -> None:
     [
         (["--seeds=0"], "at least 1"),
         (["--arms=[none,nobody]"], "avatars_nobody.yaml"),
-        (["--arms=[qd+nothing]"], "avatars_nothing.yaml"),
+        (["--arms=[qd+nothing]"], "avatars_qd_nothing.yaml"),
     ],
 )
 def test_what_cannot_be_run_is_named(tmp_path: Path, words: list[str], message: str) -> None:

@@ -18,7 +18,7 @@ def avatars_edits(
     generator: Path = Path("avatars_generator"),
     output: Path = Path("avatars_edits.safetensors"),
     number: int = 9,
-    strength: float = 0.5,
+    strength: float = 0.8,
     seed: int = 0,
 ) -> None:
     """Write changes of latents that turn, light and move an avatar, for `FileEdits`.

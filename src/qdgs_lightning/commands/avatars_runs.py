@@ -20,7 +20,7 @@ NONE = "none"
 class Experiment:
     """Where the configurations of the arms lie, and where results go.
 
-    An arm such as ``qd+wplus`` is ``avatars_qd.yaml`` with ``ablations/wplus.yaml`` laid over it.
+    An arm such as ``qd+wplus`` is ``avatars_qd.yaml`` with ``avatars_qd_wplus.yaml`` laid over it.
 
     Attributes:
         configs: Folder with ``avatars_<arm>.yaml``.
@@ -42,7 +42,7 @@ class Experiment:
         """
         base, *variants = arm.split("+")
         layers = [self.configs / f"avatars_{base}.yaml"]
-        layers += [self.configs / "ablations" / f"avatars_{name}.yaml" for name in variants]
+        layers += [self.configs / f"avatars_{base}_{name}.yaml" for name in variants]
         return read_configs([*layers, *([self.overlay] if self.overlay else [])])
 
     def data(self, seed: int) -> Path:

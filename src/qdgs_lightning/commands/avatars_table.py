@@ -34,8 +34,8 @@ def avatars_table(
     started again, the command goes on where it was.
 
     Args:
-        arms: Names of configurations, one or a list such as [none,qd,qd+wplus]; what stands after
-            a plus is a file of configs/ablations that is laid over.
+        arms: Names of configurations, one or a list such as [none,qd,qd+wplus]; the last one is
+            avatars_qd.yaml with avatars_qd_wplus.yaml laid over it.
         seeds: How many seeds, counted from 0.
         configs: Folder with the configuration of each arm.
         overlay: A YAML file laid over the configuration of every arm.
