@@ -32,6 +32,7 @@ def test_what_was_written_in_any_order_is_read_in_order(
     )
     pieces = written(folder, total, piece_size)
     assert pieces.pending() == []
+    pieces.check_all_there()
     assert list(pieces) == files(total)
     assert len(list(folder.iterdir())) == len(pieces)  # and nothing else
 
@@ -40,6 +41,8 @@ def test_only_what_is_whole_counts(tmp_path: Path) -> None:
     pieces = written(tmp_path, 7, 3)
     (tmp_path / "00000001.rec").rename(tmp_path / ".unfinished_00000001.rec")
     assert pieces.pending() == [1]
+    with pytest.raises(ExportError, match="lacks 1 of"):
+        pieces.check_all_there()
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,7 @@ def _finish(
 ) -> None:
     """Make the set of its pieces, unless it is there, and say so."""
     if not place.finished:
+        task.pieces.check_all_there()
         facts = card_facts(
             name=place.output.name,
             options=options,

@@ -48,6 +48,19 @@ class ImagePieces:
         there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
         return [piece for piece in range(len(self)) if self._path(piece).name not in there]
 
+    def check_all_there(self) -> None:
+        """Make sure that every process has written where this one reads.
+
+        Raises:
+            ExportError: Pieces are missing.
+        """
+        missing = self.pending()
+        if missing:
+            raise ExportError(
+                f"{self.folder} lacks {len(missing)} of {len(self)} pieces that other processes "
+                "have drawn: give an output that all of them see, such as on a shared disk."
+            )
+
     def write(self, piece: int, files: Sequence[bytes]) -> None:
         """Write a piece, whole or not at all.
 
