@@ -79,16 +79,23 @@ def _log_grid(
         archive.measures[rows][:, [x, y]],
         names=(metadata.measure_names[x], metadata.measure_names[y]),
         ranges=(metadata.ranges[x], metadata.ranges[y]),
-        shape=(_TILES, _TILES),
+        shape=_tiles(archive, x, y),
     )
     log_figure(trainer, f"qd/elite_grid{where}", figure, step=step)
 
 
+def _tiles(archive: Archive, x: int, y: int) -> tuple[int, int]:
+    """Say how many tiles there are along two measures: ten, or as many as the archive has cells."""
+    grid = archive.metadata.grid
+    return min(_TILES, grid[x]), min(_TILES, grid[y])
+
+
 def _best_per_tile(archive: Archive, x: int, y: int) -> Tensor:
-    """Choose the elite of the highest objective in each of 10 x 10 tiles over two measures."""
-    grid = torch.tensor(archive.metadata.grid)
-    tiles = archive.grid_index * _TILES // grid
+    """Choose the elite of the highest objective in each tile over two measures."""
+    grid = torch.tensor(archive.metadata.grid)[[x, y]]
+    shape = torch.tensor(_tiles(archive, x, y))
+    tiles = archive.grid_index[:, [x, y]] * shape // grid
     order = archive.objective.argsort(descending=True)
-    flat = (tiles[:, x] * _TILES + tiles[:, y])[order].tolist()
+    flat = (tiles[:, 0] * shape[1] + tiles[:, 1])[order].tolist()
     first = {tile: row for row, tile in reversed(list(enumerate(flat)))}
     return order[torch.tensor(sorted(first.values()))]
