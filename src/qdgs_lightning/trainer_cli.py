@@ -38,8 +38,8 @@ class SaveRunConfig(SaveConfigCallback):
     """Keeps the whole configuration with the run that it made.
 
     It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
-    goes on in a folder that has one: no file is ever replaced. Its first line says which version
-    of the package ran, and in which git revision of the folder that the command was started in. W&B
+    goes on in a folder that has one: no file is ever replaced. Its first lines say which git
+    revision the folder had that the command was started in, and the version of the package. W&B
     gets the configuration nested as it is, and finds the revision by itself.
     """
 
@@ -50,8 +50,7 @@ class SaveRunConfig(SaveConfigCallback):
         path = _unused(folder / "config.yaml")
         with replacing(path) as unfinished:
             text = self.parser.dump(self.config, skip_unset=False)
-            header = f"# qdgs-lightning {__version__}, {_revision()}\n"
-            unfinished.write_text(header + text)
+            unfinished.write_text(f"# {_revision()}\n{text}")
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
