@@ -145,6 +145,19 @@ def test_what_cannot_be_run_is_named(tmp_path: Path, words: list[str], message: 
         _table(tmp_path, *words)
 
 
+def test_a_job_that_fails_says_why_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arm in ("none", "qd"):
+        _write_small(tmp_path, arm)
+    path = tmp_path / "avatars_qd.yaml"
+    path.write_text(path.read_text().replace("objective_min: 112", "objective_min: 1000"))
+    with pytest.raises(SystemExit, match=r"seed 0 failed \(None of 200 prior .*FirstStage\.txt"):
+        _table(tmp_path, "--arms=[qd]")
+    assert "A job has failed" in capsys.readouterr().out
+    assert not list((tmp_path / "table").rglob("*.ckpt"))
+
+
 def _results() -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     return [

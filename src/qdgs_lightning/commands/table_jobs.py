@@ -87,6 +87,9 @@ def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
             for job, seconds in _finished(left, experiment, pool, processes):
                 progress.console.print(f"{job.outcome(experiment)} ({seconds:.0f} CPU-s)")
                 progress.advance(task)
+        except TableError:
+            progress.console.print("A job has failed; those that run are finished first.")
+            raise
         except BrokenProcessPool as error:
             raise TableError(
                 "A process was killed, perhaps for lack of memory: start again with fewer --jobs."
