@@ -114,7 +114,9 @@ def write_generated_face_files(folder: Path) -> None:
 def write_avatar_files(folder: Path) -> None:
     """Make a training set and benchmarks of avatars."""
     root = folder / "data" / "avatars"
-    avatars_data(output=root, identities=4, images_per_identity=2, pairs=20, benchmark_identities=4)
+    avatars_data(
+        output=root, identities=4, images_per_identity=2, pairs=20, benchmark_identities=40
+    )
 
 
 def loader(make: Callable[[], nn.Module]) -> Callable[[Path], nn.Module]:

@@ -9,7 +9,7 @@ from qdgs_lightning.cli import main
 from qdgs_lightning.commands.avatars_data import GROUPS
 from qdgs_lightning.datasets import RecordIODataset, load_benchmarks
 
-SMALL = ("--identities", "12", "--images_per_identity", "3", "--pairs", "40")
+SMALL = ("--identities", "12", "--images_per_identity", "3", "--pairs", "40", "--image_size", "64")
 FEW = ("--benchmark_identities", "40")
 
 

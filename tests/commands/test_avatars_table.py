@@ -83,7 +83,7 @@ def test_stages_in_order_resumed_and_equal_to_runs_by_hand(
     assert results["none_s0"]["first_stage"] is None
     for arm in ("rand", "qd"):
         first = results[f"{arm}_s0"]["first_stage"]
-        assert first["pool"]["images"] == 6 * 2 * 9
+        assert first["pool"]["images"] == 6 * 9
         for name, classes in ATTRIBUTES.items():
             shares = first["pool"]["shares"][name]
             assert tuple(shares) == classes

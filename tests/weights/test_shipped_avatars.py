@@ -150,5 +150,5 @@ def test_edits_change_the_view_and_leave_the_person(
     views = torch.stack([generator(latents + edit) for edit in edits], dim=1)
     said = _read(reader, views.flatten(0, 1)).reshape(60, 9, -1)
     assert (said[:, 1:, :4] == said[:, :1, :4]).float().mean() >= 0.93
-    assert said[..., 4].float().mean() <= 0.02
+    assert said[..., 4].float().mean() <= 0.04
     assert (views[:, 1:] - views[:, :1]).abs().mean(dim=(2, 3, 4)).min() > 0.01

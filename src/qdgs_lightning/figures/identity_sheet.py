@@ -1,5 +1,6 @@
 """What the images of some identities look like, a row for each."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -58,11 +59,16 @@ def identity_sheet(
         for x, image in zip(left, pixels.float().clamp(0, 1), strict=False):
             canvas[begin : begin + side, x : x + side] = image.permute(1, 2, 0)
     height, width = (_CELL * size / side for size in canvas.shape[:2])
-    # Laid out by hand, so that where the resolution allows it an image keeps its pixels.
-    margin = 0.2 + 0.07 * max(len(line) for title in titles for line in title.splitlines())
-    size = max(margin + width + 0.1, 6.4), height + 0.65
-    figure = Figure(figsize=size, dpi=min(max(side / _CELL, 100), 200))
-    axes = figure.add_axes((margin / size[0], 0.1 / size[1], width / size[0], height / size[1]))
+    # Laid out by hand and in whole pixels, so that where the resolution allows it an image keeps
+    # its own.
+    dpi = min(max(side / _CELL, 100), 200)
+    longest = max(len(line) for title in titles for line in title.splitlines())
+    parts = (0.2 + 0.07 * longest, 0.1, width, height)
+    margin, bottom, wide, high = (round(inches * dpi) for inches in parts)
+    across, up = max(margin + wide + bottom, round(6.4 * dpi)), high + round(0.65 * dpi)
+    # A millionth of a pixel more, lest rounding cut one off.
+    figure = Figure(figsize=((across + 1e-6) / dpi, (up + 1e-6) / dpi), dpi=dpi)
+    axes = figure.add_axes((margin / across, bottom / up, wide / across, high / up))
     axes.imshow(canvas.numpy())
     axes.set_yticks([begin + side / 2 for begin in top], titles, fontsize="small")
     blocks = [left[each * edits : (each + 1) * edits] for each in range(latents)]
