@@ -193,7 +193,7 @@ FITS = {
     },
     "avatars_none": Fit(
         small={"data.init_args.batch_size": "4"},
-        logs=("train/loss", "lr-SGD/pg1"),
+        logs=("train/loss", "lr-AdamW/pg1"),
         files=write_avatar_files,
     ),
     "faces_casia": Fit(small=TRAIN_FACES, logs=("val/mean", "lr-SGD/pg1"), files=write_face_files),

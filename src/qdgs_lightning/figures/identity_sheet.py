@@ -1,6 +1,5 @@
 """What the images of some identities look like, a row for each."""
 
-import math
 from collections.abc import Sequence
 
 import torch
