@@ -81,9 +81,14 @@ def markdown(results: Sequence[Result]) -> str:
         results: Finished runs, at least one.
     """
     seeds = len({result["seed"] for result in results})
+    told = (
+        f"seeds 0 to {seeds - 1}. Every number is a percentage: the mean over seeds with its 95 % "
+        "t-interval."
+        if seeds > 1
+        else "one seed, and thus no intervals. Every number is a percentage."
+    )
     parts = [
-        f"{len(results)} runs, seeds 0 to {seeds - 1}. Every number is a percentage: the mean over "
-        "seeds with its 95 % t-interval.",
+        f"{len(results)} runs, {told}",
         "### Accuracy of verification, and disparate impact (the worse group's over the better's)",
         markdown_table(rows_of(results, accuracies)),
     ]
