@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qdgs_lightning.commands.avatars_data import avatars_data
-from qdgs_lightning.commands.table_configs import Config, fit, read_configs
+from qdgs_lightning.commands.table_configs import Config, find_refresh, fit, read_configs
 from qdgs_lightning.commands.table_intervals import read_results
 from qdgs_lightning.commands.table_jobs import write_json
 from qdgs_lightning.files import replacing
@@ -190,7 +190,7 @@ def _seeded(config: Config, seed: int) -> Config:
     """Set the seed of everything that is drawn."""
     config["seed_everything"] = seed
     config["data"]["init_args"]["seed"] = seed
-    for callback in config["trainer"].get("callbacks", []):
-        if callback["class_path"].endswith("QDRefresh"):
-            callback["init_args"]["search"]["seed"] = seed
+    refresh = find_refresh(config)
+    if refresh is not None:
+        refresh["init_args"]["search"]["seed"] = seed
     return config

@@ -1,6 +1,5 @@
 """``qdgs avatars-table``: arms of the avatars experiment x seeds, resumable."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,8 +7,9 @@ from rich.console import Console
 
 from qdgs_lightning.commands.avatars_report import markdown, terminal_tables
 from qdgs_lightning.commands.avatars_runs import NONE, Data, Experiment, Run
-from qdgs_lightning.commands.table_intervals import Result, read_results
-from qdgs_lightning.commands.table_jobs import Job, TableError, work_off, write_json
+from qdgs_lightning.commands.table_configs import keep_settings
+from qdgs_lightning.commands.table_intervals import read_results
+from qdgs_lightning.commands.table_jobs import Job, TableError, work_off
 from qdgs_lightning.files import write_measured
 
 
@@ -52,7 +52,8 @@ def avatars_table(
     arms = (arms,) if isinstance(arms, str) else arms
     if seeds < 1 or (jobs is not None and jobs < 1):
         raise TableError("--seeds and --jobs are numbers of at least 1.")
-    _check_settings(experiment, arms)
+    settings = {arm: experiment.config(arm) for arm in sorted({NONE, *arms})}
+    keep_settings(output, settings, called="other settings of the arm {arm}")
     runs = [Run(arm=arm, seed=seed) for seed in range(seeds) for arm in arms]
     work_off(_missing(runs, experiment), experiment, jobs or os.cpu_count() or 1)
     results = read_results(run.file(experiment) for run in runs)
@@ -83,18 +84,3 @@ def _missing(runs: list[Run], experiment: Experiment) -> list[Job[Experiment]]:
                 left[job.file(experiment)] = job
         left |= {run.file(experiment): run for run in of_seed}
     return list(left.values())
-
-
-def _check_settings(experiment: Experiment, arms: tuple[str, ...]) -> None:
-    """Make sure that earlier results are of these settings."""
-    settings: Result = {arm: experiment.config(arm) for arm in sorted({NONE, *arms})}
-    path = experiment.output / "settings.json"
-    earlier: Result = json.loads(path.read_text()) if path.is_file() else {}
-    for arm, config in settings.items():
-        # Infinite bounds and the like compare equal only after the same way through JSON.
-        if arm in earlier and earlier[arm] != json.loads(json.dumps(config)):
-            raise TableError(
-                f"{experiment.output} holds runs of other settings of the arm {arm}: choose "
-                "another --output, or remove that folder."
-            )
-    write_json(path, earlier | settings)

@@ -8,8 +8,9 @@ from rich.console import Console
 
 from qdgs_lightning.commands.shapes_report import markdown, terminal_table
 from qdgs_lightning.commands.shapes_runs import ARMS, ArchiveOf, Arm, Experiment, Job, PhaseOne, Run
-from qdgs_lightning.commands.table_intervals import Result, read_results
-from qdgs_lightning.commands.table_jobs import TableError, work_off, write_json
+from qdgs_lightning.commands.table_configs import Config, keep_settings
+from qdgs_lightning.commands.table_intervals import read_results
+from qdgs_lightning.commands.table_jobs import TableError, work_off
 from qdgs_lightning.datasets.shapes import BIASES
 from qdgs_lightning.files import write_measured
 
@@ -92,7 +93,7 @@ def _missing(runs: list[Run], experiment: Experiment) -> list[Job]:
 
 def _check_settings(experiment: Experiment, arms: tuple[Arm, ...]) -> None:
     """Make sure that arms share the first phase, and that earlier results are of these settings."""
-    settings: Result = {arm: experiment.config(arm) for arm in sorted({"none", *arms})}
+    settings: dict[str, Config] = {arm: experiment.config(arm) for arm in sorted({"none", *arms})}
     shared = {
         json.dumps(
             [
@@ -111,13 +112,4 @@ def _check_settings(experiment: Experiment, arms: tuple[Arm, ...]) -> None:
             "The arms' configurations differ in model, epochs, samples per epoch or batch size, "
             "so that they cannot share a first phase: make these equal."
         )
-    path = experiment.output / "settings.json"
-    earlier: Result = json.loads(path.read_text()) if path.is_file() else {}
-    for arm, config in settings.items():
-        # Infinite bounds and the like compare equal only after the same way through JSON.
-        if arm in earlier and earlier[arm] != json.loads(json.dumps(config)):
-            raise TableError(
-                f"{experiment.output} holds runs of another shapes_{arm}.yaml: choose another "
-                "--output, or remove that folder."
-            )
-    write_json(path, earlier | settings)
+    keep_settings(experiment.output, settings, called="another shapes_{arm}.yaml")

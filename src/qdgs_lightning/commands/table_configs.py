@@ -1,5 +1,6 @@
 """Configurations of experiments of many runs: read, laid over one another, and fitted."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from qdgs_lightning.commands.table_jobs import TableError
+from qdgs_lightning.commands.table_jobs import TableError, write_json
 
 Config = dict[str, Any]
 
@@ -30,17 +31,48 @@ def read_configs(layers: Sequence[Path]) -> Config:
     return config
 
 
+def find_refresh(config: Config) -> Config | None:
+    """Find the QDRefresh callback of a configuration, if it has one."""
+    for callback in config["trainer"].get("callbacks", []):
+        if callback["class_path"].endswith("QDRefresh"):
+            found: Config = callback
+            return found
+    return None
+
+
 def refresh_of(config: Config, *, arm: str) -> Config:
     """Find the QDRefresh callback of a configuration.
 
     Raises:
         TableError: There is none.
     """
-    for callback in config["trainer"].get("callbacks", []):
-        if callback["class_path"].endswith("QDRefresh"):
-            found: Config = callback
-            return found
-    raise TableError(f"{arm}.yaml has no QDRefresh callback: add one, it says how to search.")
+    found = find_refresh(config)
+    if found is None:
+        raise TableError(f"{arm}.yaml has no QDRefresh callback: add one, it says how to search.")
+    return found
+
+
+def keep_settings(folder: Path, settings: dict[str, Config], *, called: str) -> None:
+    """Note the configurations of an experiment, and make sure that earlier results are of these.
+
+    Args:
+        folder: Of the results.
+        settings: The configuration of each arm.
+        called: How to call those of an arm where they differ, such as ``another {arm}.yaml``.
+
+    Raises:
+        TableError: The folder holds results of others.
+    """
+    path = folder / "settings.json"
+    earlier: dict[str, Config] = json.loads(path.read_text()) if path.is_file() else {}
+    for arm, config in settings.items():
+        # Infinite bounds and the like compare equal only after the same way through JSON.
+        if arm in earlier and earlier[arm] != json.loads(json.dumps(config)):
+            raise TableError(
+                f"{folder} holds runs of {called.format(arm=arm)}: choose another --output, or "
+                "remove that folder."
+            )
+    write_json(path, earlier | settings)
 
 
 def fit(config: Config, folder: Path, *, words: Sequence[str] = ()) -> Any:  # noqa: ANN401 (LightningCLI's attributes are untyped)

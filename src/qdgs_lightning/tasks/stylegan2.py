@@ -26,7 +26,7 @@ class StyleGAN2Regression(L.LightningModule):
     is the absolute error of pixels and of their differences to neighbours, which keeps edges sharp,
     and the squared error of small patches, which still pulls where a feature misses its place. For
     the first epochs images of half the size are learnt, at a third of the cost. Mapping learns by
-    squared errors of styles, and once more of the attributes in them: few people are between two
+    squared errors of styles, and once more of the attributes in them. Few people are between two
     classes: attributes jump with z, and a function that is too smooth would put more there.
 
     Args:
