@@ -137,7 +137,10 @@ def doctor(words: Sequence[str]) -> None:
     findings = []
     console = Console()
     for finding in examine(others, probe_seconds=own.probe_seconds):
-        console.print(finding.to_text(), soft_wrap=True, highlight=False)
+        if console.is_terminal:
+            console.print(finding.to_row(), highlight=False)
+        else:
+            console.print(finding.to_text(), soft_wrap=True, highlight=False)
         findings.append(finding)
     count = {state: sum(f.state == state for f in findings) for state in STANDS_IN_THE_WAY}
     stands = sum(count.values())

@@ -8,6 +8,7 @@ from typing import Literal
 
 from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
+from rich.table import Table
 from rich.text import Text
 
 from qdgs_lightning.errors import QDGSError
@@ -38,12 +39,26 @@ class Finding:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def to_text(self) -> Text:
-        """Return the line to print."""
+        """Return one line, however long it is: for files and for programs such as grep."""
         line = Text(f"{self.state:<8}", style=_COLOURS[self.state])
-        line.append(f"{self.subject:<{_WIDTH}} {self.found}", style="default")
-        if self.advice:
-            line.append(f" -> {self.advice}", style="default")
+        line.append(f"{self.subject:<{_WIDTH}} {self._told}", style="default")
         return line
+
+    def to_row(self) -> Table:
+        """Return the same for a terminal: what is too long for it goes on below its beginning."""
+        row = Table.grid(padding=(0, 1, 0, 0))
+        row.add_column(width=7)
+        row.add_column(width=_WIDTH)
+        row.add_column(overflow="fold")
+        row.add_row(
+            Text(self.state, style=_COLOURS[self.state]), *map(Text, (self.subject, self._told))
+        )
+        return row
+
+    @property
+    def _told(self) -> str:
+        """What was found, and what to do about it."""
+        return f"{self.found} -> {self.advice}" if self.advice else self.found
 
     def to_json(self) -> dict[str, object]:
         """Return the line in JSON types."""
