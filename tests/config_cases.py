@@ -165,7 +165,7 @@ FITS = {
         exports=("network", load_stylegan2),
     ),
     "avatars_clip": Fit(
-        small=RENDERS,
+        small=RENDERS | {"data.init_args.validation_batches": "8"},  # for some of each group
         logs=("train/loss", "val/skin", "val/age"),
         exports=("clip", loader(lambda: create_clip(AVATARS_CLIP, None))),
     ),

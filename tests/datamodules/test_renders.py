@@ -19,6 +19,18 @@ def test_sets_for_training_validation_and_test_are_apart() -> None:
     assert torch.equal(images[-8:], again)
 
 
+@pytest.mark.parametrize("kind", [AnnotatedRenders, BiasedRenders])
+def test_another_seed_draws_other_images(kind: type[AnnotatedRenders | BiasedRenders]) -> None:
+    drawn = []
+    for seed in (0, 1, 7, 2**30 - 1):
+        data = kind(batch_size=2, batches_per_epoch=1, validation_batches=1, seed=seed)
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.unseen()):
+            (batch,) = loader
+            images = batch if isinstance(batch, torch.Tensor) else batch.images
+            drawn += [image.numpy().tobytes() for image in images]
+    assert len(set(drawn)) == len(drawn) == 24
+
+
 def test_a_trainer_that_keeps_its_loaders_is_refused() -> None:
     trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False, max_epochs=1)
     with pytest.raises(DataModuleError, match="reload_dataloaders_every_n_epochs: 1"):

@@ -13,6 +13,7 @@ from qdgs_lightning.datasets import ShapesDataset
 from qdgs_lightning.models import ShapeClassifier
 from qdgs_lightning.sampling import ArchiveSampler
 from qdgs_lightning.search import SearchConfig
+from qdgs_lightning.seeding import HELD_OUT
 from qdgs_lightning.tasks import ShapeClassification
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 
@@ -80,7 +81,7 @@ def test_group_accuracies_are_those_of_the_classifier(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, max_epochs=1)
     (logged,) = trainer.test(task, ShapesDataModule(seed=7), verbose=False)
     # Large, unbiased, and the same whatever the datamodule's seed.
-    true = ShapesDataset(5000, bias=0.5, seed=2**40 + 1)
+    true = ShapesDataset(5000, bias=0.5, seed=HELD_OUT + 1)
     assert torch.bincount(2 * true.shapes + true.colours).tolist() == [1250] * 4
     with torch.no_grad():
         batches = true.images.float().div_(255).chunk(10)
@@ -109,7 +110,7 @@ def test_validation_is_of_an_unbiased_set_of_its_own(tmp_path: Path) -> None:
     task = _task()
     trainer = _trainer(tmp_path, max_epochs=1, validation=True)
     (logged,) = trainer.validate(task, ShapesDataModule(seed=7), verbose=False)
-    true = ShapesDataset(500, bias=0.5, seed=2**40)
+    true = ShapesDataset(500, bias=0.5, seed=HELD_OUT)
     images, shapes = true.images[:250].float() / 255, true.shapes[:250]
     with torch.no_grad():
         logits = task(images)

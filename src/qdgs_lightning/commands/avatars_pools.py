@@ -12,11 +12,11 @@ from qdgs_lightning.datamodules import SyntheticFaceDataModule
 from qdgs_lightning.datamodules.face_drawing import FaceDrawer
 from qdgs_lightning.datasets.annotated_avatars import render_annotated_avatars
 from qdgs_lightning.datasets.avatars import ATTRIBUTES
-from qdgs_lightning.sampling import seeded_generator
+from qdgs_lightning.seeding import HELD_OUT, seeded_generator
 
 _READ = 4000  # images of a pool
 _HELD_OUT = 4000  # renders, a fifth of them junk
-_HELD_OUT_SEED = 2**40 + 3
+_HELD_OUT_SEED = HELD_OUT + 3
 _AT_ONCE = 100
 
 Shares = dict[str, dict[str, float]]

@@ -32,11 +32,7 @@ def draw_pairs(
     Raises:
         DataError: n is no such multiple, or there are not so many pairs.
     """
-    if n < 1 or n % (2 * FOLDS):
-        raise DataError(
-            f"{n} pairs do not make {FOLDS} folds with as many same as different ones; give a "
-            f"multiple of {2 * FOLDS}, such as 6000."
-        )
+    check_number_of_pairs(n)
     counts = torch.bincount(labels)
     same = int((counts * (counts - 1)).sum()) // 2
     kinds = torch.zeros_like(labels) if kinds is None else kinds
@@ -52,6 +48,19 @@ def draw_pairs(
     pairs = torch.cat([same_pairs, different_pairs], dim=1)
     is_same = (torch.arange(pairs.shape[1]) < same_pairs.shape[1]).expand(FOLDS, -1)
     return pairs.flatten(0, 1), is_same.flatten()
+
+
+def check_number_of_pairs(n: int) -> None:
+    """Refuse numbers that make no folds.
+
+    Raises:
+        DataError: n is no positive multiple of 20.
+    """
+    if n < 1 or n % (2 * FOLDS):
+        raise DataError(
+            f"{n} pairs do not make {FOLDS} folds with as many same as different ones; give a "
+            f"multiple of {2 * FOLDS}, such as 6000."
+        )
 
 
 def _draw_same(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -51,13 +51,3 @@ def check_share(**shares: float) -> None:
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise DataModuleError(f"{name} is {value}; give a share from 0 to 1.")
-
-
-def check_seed(seed: int) -> None:
-    """Refuse seeds that cannot name a stream of random numbers.
-
-    Raises:
-        DataModuleError: The seed lies outside [0, 2^31).
-    """
-    if not 0 <= seed < 2**31:
-        raise DataModuleError(f"seed is {seed}; give a whole number from 0 to {2**31 - 1}.")

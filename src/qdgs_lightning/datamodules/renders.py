@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 from qdgs_lightning.datamodules.checks import (
     check_positive,
     check_reload,
-    check_seed,
     check_share,
 )
 from qdgs_lightning.datasets.annotated import AnnotatedImages, render_annotated
 from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
 from qdgs_lightning.datasets.shapes import check_bias
+from qdgs_lightning.seeding import check_seed, seeded_generator
 
 Batch = TypeVar("Batch")
 _TEST = 2**31  # number of the first batch for tests, beyond every epoch
@@ -46,7 +46,7 @@ class RenderedBatches(Dataset[Batch], Generic[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         """Draw batch number `index`."""
-        return self.draw(torch.Generator().manual_seed((self.seed << 32) + self.first + index))
+        return self.draw(seeded_generator(self.seed, self.first + index))
 
 
 class Renders(L.LightningDataModule, ABC, Generic[Batch]):

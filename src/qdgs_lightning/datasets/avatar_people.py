@@ -34,6 +34,7 @@ class AvatarPeople(Dataset[tuple[Tensor, int]]):
         image_size: Side of the images in pixels.
 
     Attributes:
+        people: Standard normal numbers that each identity is, shape ``[identities, IDENTITY]``.
         attributes: Class of each identity along `ATTRIBUTES`, int64, shape ``[identities, 4]``.
         labels: Identity of each image, int64.
 
@@ -65,12 +66,12 @@ class AvatarPeople(Dataset[tuple[Tensor, int]]):
                 raise QDGSError(f"{name} is {value}; give a whole number of at least 1.")
         self.image_size = image_size
         random = torch.Generator().manual_seed(seed)
-        people = _people(population, identities, only or {}, random)
-        self.attributes = attribute_labels(population.avatars(_seen(people, random)))
+        self.people = _people(population, identities, only or {}, random)
+        self.attributes = attribute_labels(population.avatars(_seen(self.people, random)))
         self.labels = torch.arange(identities).repeat_interleave(images_per_identity)
         self.images = torch.empty(len(self.labels), 3, image_size, image_size, dtype=torch.uint8)
         for rows in torch.split(torch.arange(len(self.labels)), _CHUNK):
-            avatars = population.avatars(_seen(people[self.labels[rows]], random))
+            avatars = population.avatars(_seen(self.people[self.labels[rows]], random))
             images = render_avatars(avatars, image_size)
             self.images[rows] = images.mul_(255).round_().to(torch.uint8)
 

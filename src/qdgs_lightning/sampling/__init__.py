@@ -16,7 +16,6 @@ from qdgs_lightning.sampling.identities_report import IdentityReport, IdentityTa
 from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
 from qdgs_lightning.sampling.prior import PriorSampler
 from qdgs_lightning.sampling.rejection import RejectionSampler
-from qdgs_lightning.sampling.seeding import seeded_generator
 
 __all__ = [
     "ArchiveSampler",
@@ -38,7 +37,6 @@ __all__ = [
     "group_by_kmeans",
     "group_by_neighbours",
     "read_candidates",
-    "seeded_generator",
     "spread_within",
     "write_candidates",
 ]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from qdgs_lightning.datasets.annotated import AnnotatedImages
 from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars
@@ -33,6 +34,7 @@ from qdgs_lightning.guidance.prompts import (
     PromptPair,
     spherical_distance,
 )
+from qdgs_lightning.seeding import check_seed, seeded_generator
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.weights.files import save_weights
 
@@ -83,6 +85,7 @@ class CLIPTraining(L.LightningModule, ABC, Generic[Annotated]):
     model_name: str
     sentences: Sequence[str]
     prompts: Sequence[PromptPair]  # asked in validation, the objective first
+    answer_names: Sequence[str]  # keys of `answers`
 
     captions: Tensor
     questions: Tensor
@@ -101,7 +104,9 @@ class CLIPTraining(L.LightningModule, ABC, Generic[Annotated]):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.captions_per_step = captions_per_step
+        check_seed(seed)
         self.seed = seed
+        self.right = nn.ModuleDict({name: MeanMetric() for name in self.answer_names})
         self.clip: nn.Module = create_clip(self.model_name, None).train()
         tokenizer = create_tokenizer(self.model_name)
         _, mean, std = image_statistics(self.clip)
@@ -149,8 +154,7 @@ class CLIPTraining(L.LightningModule, ABC, Generic[Annotated]):
 
     def training_step(self, batch: Annotated, batch_idx: int) -> Tensor:
         """Return the contrastive loss on annotated images."""
-        step = self.trainer.current_epoch << 20 | batch_idx
-        source = torch.Generator().manual_seed((self.seed << 32) + step)
+        source = seeded_generator(self.seed, self.trainer.current_epoch, batch_idx)
         chosen = torch.randperm(len(self.sentences), generator=source)[: self.captions_per_step]
         truth = self.truth(batch, chosen)
         images = self._encode_images(batch.images)
@@ -165,12 +169,11 @@ class CLIPTraining(L.LightningModule, ABC, Generic[Annotated]):
         prompts = self._encode_text(self.questions)
         distances = spherical_distance(self._encode_images(batch.images).unsqueeze(1), prompts)
         right = self.answers(batch, distances[:, 0::2] - distances[:, 1::2])
-        self.log_dict(
-            {f"val/{name}": value.float().mean() for name, value in right.items()},
-            prog_bar=True,
-            batch_size=len(batch.images),
-            sync_dist=True,
-        )
+        for name, value in right.items():
+            # Over all batches alike: one of them may have nobody of a group.
+            metric = cast(MeanMetric, self.right[name])
+            metric.update(value.float())
+            self.log(f"val/{name}", metric, prog_bar=True, batch_size=len(batch.images))
 
     def export(self, path: Path) -> None:
         """Write CLIP's weights; see `ExportWeights`."""
@@ -192,6 +195,7 @@ class ShapesCLIPTraining(CLIPTraining[AnnotatedImages]):
     model_name = SHAPES_CLIP
     sentences = CAPTIONS
     prompts = (SHAPES_OBJECTIVE, *SHAPES_MEASURES)
+    answer_names = ("colour", "shape", "objective")
 
     def truth(self, batch: AnnotatedImages, captions: Tensor) -> Tensor:
         """Say which captions are true; see `CLIPTraining.truth`."""
@@ -219,6 +223,7 @@ class AvatarsCLIPTraining(CLIPTraining[AnnotatedAvatars]):
     model_name = AVATARS_CLIP
     sentences = AVATAR_CAPTIONS
     prompts = (FACE_OBJECTIVE, *FACE_MEASURES)
+    answer_names = ("objective", *(name for name, _ in _FACE_CLASSES))
 
     def truth(self, batch: AnnotatedAvatars, captions: Tensor) -> Tensor:
         """Say which captions are true; see `CLIPTraining.truth`."""

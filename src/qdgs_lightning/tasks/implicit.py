@@ -12,8 +12,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
+from qdgs_lightning.seeding import check_seed
 from qdgs_lightning.tasks.optimization import stepped_per_batch
-from qdgs_lightning.tasks.seeding import check_seed, step_generator
+from qdgs_lightning.tasks.seeding import step_generator
 from qdgs_lightning.weights import WeightsError
 
 
@@ -54,7 +55,7 @@ class ImplicitTraining(L.LightningModule):
             that saw more of a rare group.
         noise: Standard deviation of the noise on codes.
         flow_repeats: Paths per code and step on which the flow learns.
-        seed: Of noise, paths and the pixels looked at, from 0 to 65535.
+        seed: Of noise, paths and the pixels looked at, from 0 to 2^30 - 1.
     """
 
     def __init__(

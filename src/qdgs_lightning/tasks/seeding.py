@@ -3,17 +3,7 @@
 import torch
 from lightning.pytorch import LightningModule
 
-from qdgs_lightning.errors import QDGSError
-
-
-def check_seed(seed: int) -> None:
-    """Refuse seeds that leave no room for rank and step.
-
-    Raises:
-        QDGSError: The seed lies outside [0, 2^16).
-    """
-    if not 0 <= seed < 2**16:
-        raise QDGSError(f"seed is {seed}; give a whole number from 0 to 65535.")
+from qdgs_lightning.seeding import seeded_generator
 
 
 def step_generator(task: LightningModule, seed: int, batch_idx: int) -> torch.Generator:
@@ -24,6 +14,5 @@ def step_generator(task: LightningModule, seed: int, batch_idx: int) -> torch.Ge
         seed: As `check_seed` takes it.
         batch_idx: Which batch of the epoch.
     """
-    step = task.trainer.current_epoch << 20 | batch_idx
-    source = torch.Generator(device=task.device)
-    return source.manual_seed((seed << 48) + (task.global_rank << 40) + step)
+    step = seeded_generator(seed, task.global_rank, task.trainer.current_epoch, batch_idx)
+    return torch.Generator(device=task.device).manual_seed(step.initial_seed())

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from qdgs_lightning.generators.vae import VAEGenerator
-from qdgs_lightning.tasks.seeding import check_seed, step_generator
+from qdgs_lightning.seeding import check_seed
+from qdgs_lightning.tasks.seeding import step_generator
 
 
 class VAETraining(L.LightningModule):
@@ -21,7 +22,7 @@ class VAETraining(L.LightningModule):
     Args:
         latent_size: Coordinates of a latent.
         optimizer: Makes the optimizer from the parameters.
-        seed: Of the posterior's noise, from 0 to 65535.
+        seed: Of the posterior's noise, from 0 to 2^30 - 1.
     """
 
     def __init__(
