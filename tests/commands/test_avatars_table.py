@@ -11,7 +11,8 @@ from scipy import stats
 
 from qdgs_lightning.cli import main
 from qdgs_lightning.commands.avatars_data import avatars_data
-from qdgs_lightning.commands.avatars_report import accuracies, differences, markdown, rows_of
+from qdgs_lightning.commands.avatars_report import accuracies, markdown
+from qdgs_lightning.commands.table_intervals import differences, rows_of
 from qdgs_lightning.datasets.avatars import ATTRIBUTES
 from qdgs_lightning.trainer_cli import TrainerCLI
 
@@ -134,6 +135,9 @@ def _with_more_epochs(folder: Path) -> None:
     ("words", "message"),
     [
         (["--seeds=0"], "at least 1"),
+        (["--arms=[]"], "--arms is empty"),
+        (["--arms=[none]", "--reader=nobody"], "no weights 'nobody'"),
+        (["--overlay=nothing.yaml"], "There is no nothing.yaml.*--overlay"),
         (["--arms=[none,nobody]"], "avatars_nobody.yaml"),
         (["--arms=[qd+nothing]"], "avatars_qd_nothing.yaml"),
     ],
@@ -158,6 +162,18 @@ def test_a_job_that_fails_says_why_and_where(
     assert not list((tmp_path / "table").rglob("*.ckpt"))
 
 
+def test_an_arm_named_twice_counts_once_and_another_reader_is_refused(tmp_path: Path) -> None:
+    _write_small(tmp_path, "none")
+    (tmp_path / "table" / "results").mkdir(parents=True)
+    for result in _results():
+        path = tmp_path / "table" / "results" / f"{result['arm']}_s{result['seed']}.json"
+        path.write_text(json.dumps(result))
+    _table(tmp_path, "--arms=[none,none]", "--seeds=4")
+    assert "\n4 runs, seeds 0 to 3." in (tmp_path / "avatars.md").read_text()
+    with pytest.raises(SystemExit, match="holds runs of another --reader"):
+        _table(tmp_path, "--arms=none", "--seeds=4", "--reader=shapes_annotator")
+
+
 def _results() -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
     return [
@@ -180,7 +196,7 @@ def _results() -> list[dict[str, Any]]:
 
 def test_numbers_are_means_over_seeds_with_t_intervals() -> None:
     results = _results()
-    head, *rows = rows_of(results, accuracies)
+    head, *rows = rows_of(results, accuracies, corner="%")
     assert head == ["%", "none", "rand", "qd", "qd+cells"]
     of_dark = [r["test"]["avatars_dark"] for r in results if r["arm"] == "qd"]
     low, _ = stats.t.interval(0.95, 3, np.mean(of_dark), stats.sem(of_dark))
@@ -194,7 +210,8 @@ def test_numbers_are_means_over_seeds_with_t_intervals() -> None:
 
 def test_gains_are_paired_by_seed() -> None:
     results = _results()
-    rows = differences(results, accuracies, arm="qd", others=["none", "rand"])
+    others = ["none", "rand"]
+    rows = differences(results, accuracies, corner="points", arm="qd", others=others)
     gains = [
         100 * (qd["test"]["avatars_old"] - rand["test"]["avatars_old"])
         for qd, rand in zip(results[8:12], results[4:8], strict=True)

@@ -34,7 +34,10 @@ def _two_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["shapes-demo", "--arms", "[none,qd]"])
+    Path("runs").mkdir()
+    Path("runs/shapes_demo.png").write_text("older")
+    Path("kept").hardlink_to("runs/shapes_demo.png")
+    main(["shapes-demo", "--arms", "[none,qd,none]"])
     told = capsys.readouterr().out
     rows = {}
     for arm in LEARNING_RATES:
@@ -47,12 +50,30 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     expected = [100 * float(row["test/loss"]) for row in rows.values()]
     assert shown == pytest.approx(expected, abs=0.05)
     assert shown[0] != shown[1]
+    assert not Path("runs/shapes_none/version_2").exists()  # named twice, trained once
     assert Image.open("runs/shapes_demo.png").width >= 640
+    assert Path("kept").read_text() == "older"  # replaced, not written over
 
 
 def test_a_missing_config_is_told() -> None:
     with pytest.raises(SystemExit, match=r"shapes_random\.yaml"):
         main(["shapes-demo", "--arms", "[random]"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--output=bars.bmp"], r"output is bars\.bmp; .* ends in \.png"),
+        (["--output=bars"], r"ends in \.png"),
+        (["--arms=[]"], "--arms is empty"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_before_anything_is_trained(
+    words: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        main(["shapes-demo", "--arms=[none]", *words])
+    assert not Path("runs").exists()
 
 
 def test_an_overlay_lies_over_every_arm(capsys: pytest.CaptureFixture[str]) -> None:

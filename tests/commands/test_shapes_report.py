@@ -1,13 +1,17 @@
 """Intervals and tables of the shapes experiment."""
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy import stats
 
-from qdgs_lightning.commands.shapes_report import differences, markdown, rows_of
-from qdgs_lightning.commands.table_intervals import Interval, Result
+from qdgs_lightning.commands.shapes_report import by_bias, markdown, ordered, terminal_table
+from qdgs_lightning.commands.table_intervals import Interval, Result, differences, rows_of
+from qdgs_lightning.datasets import GROUPS
 
 
 def _results() -> list[Result]:
@@ -41,7 +45,7 @@ def test_a_single_run_has_no_interval() -> None:
 
 
 def test_tables_follow_biases_and_arms() -> None:
-    rows = rows_of(_results(), lambda result: float(result["test"]["balanced"]))
+    rows = rows_of(ordered(_results()), by_bias("balanced"), corner="bias")
     # The standard deviation of 0, 1, 2 points is 1, and t(0.975, 2) / sqrt(3) is 2.484.
     assert rows == [
         ["bias", "none", "qd"],
@@ -51,12 +55,46 @@ def test_tables_follow_biases_and_arms() -> None:
 
 
 def test_differences_are_paired_by_seed() -> None:
-    rows = differences(_results(), "balanced")
-    assert rows == [["bias", "qd - none"], ["0.98", "40.0 ± 0.0"], ["0.80", "40.0 ± 0.0"]]
+    def gains(results: list[Result]) -> list[list[str]]:
+        return differences(results, by_bias("balanced"), corner="bias", arm="qd", others=["none"])
+
+    results = ordered(_results())
+    head = ["bias", "qd - none"]
+    assert gains(results) == [head, ["0.98", "40.0 ± 0.0"], ["0.80", "40.0 ± 0.0"]]
+    lost = {"qd": 0, "none": 2}
+    results = [result for result in results if result["seed"] != lost[result["arm"]]]
+    assert gains(results) == [head, ["0.98", "40.0"], ["0.80", "40.0"]]
 
 
 def test_page_holds_the_tables() -> None:
-    assert "| 0.98 | 51.0 ± 2.5 | 91.0 ± 2.5 |" in markdown(_results())
+    page = markdown(_results())
+    assert "| 0.98 | 51.0 ± 2.5 | 91.0 ± 2.5 |" in page
+    assert page.startswith(
+        "12 runs, 3 seeds. Every number is a percentage: the mean over seeds with its 95 % "
+        "t-interval.\n"
+    )
+
+
+def test_one_seed_has_no_intervals_and_is_not_said_to() -> None:
+    of_one_seed = [result for result in _results() if result["seed"] == 0]
+    for result in of_one_seed:
+        result["test"] |= {group.replace(" ", "_"): 0.5 for group in GROUPS} | {"gap": 0.1}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(terminal_table(of_one_seed))
+    shown = console.file
+    assert isinstance(shown, io.StringIO)
+    assert "90.0" in shown.getvalue()
+    page = markdown(of_one_seed)
+    assert page.startswith("4 runs, one seed, and thus no intervals.")
+    for text in (page, shown.getvalue()):
+        assert "±" not in text
+        assert "95" not in text
+
+
+def test_biases_that_are_close_have_rows_of_their_own() -> None:
+    results = [result | {"bias": result["bias"] + 0.005} for result in _results()]
+    rows = rows_of(ordered([*results, *_results()]), by_bias("worst"), corner="bias")
+    assert [row[0] for row in rows] == ["bias", "0.985", "0.98", "0.805", "0.80"]
 
 
 def test_pools_are_reported_with_the_annotator_s_confusion() -> None:

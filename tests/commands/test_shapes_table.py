@@ -13,6 +13,7 @@ import yaml
 
 from qdgs_lightning.cli import main
 from qdgs_lightning.commands.table_jobs import end_with_parent
+from qdgs_lightning.datasets import GROUPS
 from qdgs_lightning.trainer_cli import TrainerCLI
 
 CLASSIFIER = {"class_path": "qdgs_lightning.models.ShapeClassifier", "init_args": {"hidden": 4}}
@@ -56,7 +57,7 @@ def _write_config(folder: Path, arm: str) -> None:
     (folder / f"shapes_{arm}.yaml").write_text(yaml.safe_dump(config))
 
 
-def _table(folder: Path) -> None:
+def _table(folder: Path, *words: str) -> None:
     main(
         [
             "shapes-table",
@@ -68,6 +69,7 @@ def _table(folder: Path) -> None:
             "--seeds=1",
             "--annotator=null",
             "--jobs=2",
+            *words,
         ]
     )
 
@@ -109,7 +111,7 @@ def test_table_shares_parts_resumes_and_equals_fits_by_hand(
     assert changed == {results["qd_b0.9_s0"]}
 
     # Another experiment does not mix with this one.
-    with pytest.raises(SystemExit, match=r"another shapes_none\.yaml"):
+    with pytest.raises(SystemExit, match="other settings of the arm none"):
         _write_longer(tmp_path)
 
 
@@ -133,6 +135,41 @@ def test_arms_must_share_the_first_phase(tmp_path: Path) -> None:
 def test_missing_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"shapes_none\.yaml"):
         _table(tmp_path)
+
+
+def _write_finished(folder: Path) -> None:
+    """Write the results of the arm none for three seeds, whose accuracies are a point apart."""
+    (folder / "results").mkdir(parents=True)
+    for seed in range(3):
+        test = {group.replace(" ", "_"): 0.5 for group in GROUPS}
+        test |= {"balanced": 0.5 + seed / 100, "worst": 0.25, "gap": 0.1}
+        result = {"arm": "none", "bias": 0.9, "seed": seed, "test": test}
+        (folder / "results" / f"none_b0.9_s{seed}.json").write_text(json.dumps(result))
+
+
+def test_what_is_named_twice_counts_once(tmp_path: Path) -> None:
+    _write_config(tmp_path, "none")
+    _write_finished(tmp_path / "table")
+    _table(tmp_path, "--arms=[none,none]", "--biases=[0.9,0.9]", "--seeds=3")
+    page = (tmp_path / "shapes.md").read_text()
+    # The standard deviation of 0, 1, 2 points is 1, and t(0.975, 2) / sqrt(3) is 2.484.
+    assert "| 0.90 | 51.0 ± 2.5 |\n" in page
+    assert "\n3 runs, 3 seeds." in page
+
+
+def test_runs_of_another_annotator_are_not_mixed_in(tmp_path: Path) -> None:
+    _write_config(tmp_path, "none")
+    _write_finished(tmp_path / "table")
+    _table(tmp_path, "--arms=none", "--seeds=3")
+    with pytest.raises(SystemExit, match="holds runs of another --annotator"):
+        _table(tmp_path, "--arms=none", "--seeds=3", "--annotator=shapes_annotator")
+
+
+@pytest.mark.parametrize("option", ["arms", "biases"])
+def test_an_empty_list_is_refused(tmp_path: Path, option: str) -> None:
+    _write_config(tmp_path, "none")
+    with pytest.raises(SystemExit, match=f"--{option} is empty"):
+        _table(tmp_path, f"--{option}=[]")
 
 
 def _report_and_wait(path: Path) -> None:

@@ -1,5 +1,6 @@
 """``qdgs avatars-edits``: changes of the view that leave an avatar's identity alone."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -36,10 +37,15 @@ def avatars_edits(
         seed: Draws them.
 
     Raises:
-        QDGSError: The number is not positive, or the generator is missing or has other styles.
+        QDGSError: The output has another ending, the number is not positive, the strength is not
+            finite, or the generator is missing or has other styles.
     """
+    if output.suffix != ".safetensors":
+        raise QDGSError(f"output is {output}; give a name that ends in .safetensors.")
     if number < 1:
         raise QDGSError(f"number is {number}; give a whole number of at least 1.")
+    if not math.isfinite(strength):
+        raise QDGSError(f"strength is {strength}; give a finite number.")
     made = StyleGAN2Generator(generator)
     made.prepare()
     directions = view_styles()

@@ -1,13 +1,20 @@
 """What the runs of the avatars experiment say, in a page and on the terminal."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from qdgs_lightning.commands.table_intervals import Interval, Result, markdown_table
+from qdgs_lightning.commands.table_intervals import (
+    Numbers,
+    Result,
+    differences,
+    markdown_table,
+    opening,
+    rows_of,
+    unit,
+)
 
 _GROUPS = ("dark", "light", "young", "old")
-Numbers = Callable[[Result], dict[str, float]]
 
 
 def accuracies(result: Result) -> dict[str, float]:
@@ -33,47 +40,6 @@ def pool(result: Result) -> dict[str, float]:
     return shares | {"junk": found["junk"]} | agreement
 
 
-def rows_of(results: Sequence[Result], numbers: Numbers) -> list[list[str]]:
-    """Tabulate numbers, one row each, and one column per arm.
-
-    Args:
-        results: Finished runs.
-        numbers: `accuracies` or `pool`.
-
-    Returns:
-        Rows of text, percentages with intervals over seeds, the first row being the head.
-    """
-    arms = _arms(results)
-    of_arms = [[numbers(result) for result in results if result["arm"] == arm] for arm in arms]
-    return [
-        ["%", *arms],
-        *(
-            [name, *(str(Interval.of([run[name] for run in of_arm])) for of_arm in of_arms)]
-            for name in of_arms[0][0]
-        ),
-    ]
-
-
-def differences(
-    results: Sequence[Result], numbers: Numbers, *, arm: str, others: Sequence[str]
-) -> list[list[str]]:
-    """Tabulate what an arm gains over others in points, paired by seed; as `rows_of` does."""
-    by_run = {(result["arm"], result["seed"]): numbers(result) for result in results}
-    names = next(iter(by_run.values()))
-    rows = [["points", *(f"{arm} - {other}" for other in others)]]
-    for name in names:
-        row = [name]
-        for other in others:
-            pairs = [
-                by_run[arm, seed][name] - values[name]
-                for (of, seed), values in by_run.items()
-                if of == other and (arm, seed) in by_run
-            ]
-            row.append(str(Interval.of(pairs)) if pairs else "")
-        rows.append(row)
-    return rows
-
-
 def markdown(results: Sequence[Result]) -> str:
     """Write the measured part of the page.
 
@@ -81,19 +47,13 @@ def markdown(results: Sequence[Result]) -> str:
         results: Finished runs, at least one.
     """
     seeds = len({result["seed"] for result in results})
-    told = (
-        f"seeds 0 to {seeds - 1}. Every number is a percentage: the mean over seeds with its 95 % "
-        "t-interval."
-        if seeds > 1
-        else "one seed, and thus no intervals. Every number is a percentage."
-    )
     parts = [
-        f"{len(results)} runs, {told}",
+        opening(results, seeds=f"seeds 0 to {seeds - 1}"),
         "### Accuracy of verification, and disparate impact (the worse group's over the better's)",
-        markdown_table(rows_of(results, accuracies)),
+        markdown_table(rows_of(results, accuracies, corner="%")),
     ]
     for arm, others in _compared(results):
-        table = differences(results, accuracies, arm=arm, others=others)
+        table = differences(results, accuracies, corner="points", arm=arm, others=others)
         parts += [f"### Gains of {arm}, paired by seed", markdown_table(table)]
     pools = [result for result in results if result["first_stage"]]
     if pools:
@@ -102,7 +62,7 @@ def markdown(results: Sequence[Result]) -> str:
             "Shares are of clear images, corrected by the reader's confusion on held-out renders, "
             "and so is junk. Agreement is of the reader with the bins that the latents were drawn "
             "from.",
-            markdown_table(rows_of(pools, pool)),
+            markdown_table(rows_of(pools, pool, corner="%")),
             "### What it cost",
             markdown_table(_costs(results)),
         ]
@@ -119,8 +79,8 @@ def terminal_tables(results: Sequence[Result]) -> Iterator[Table]:
 
 def _table(title: str, results: Sequence[Result], numbers: Numbers) -> Table:
     """Lay out numbers for the terminal."""
-    (_, *arms), *rows = rows_of(results, numbers)
-    table = Table("%, mean over seeds ± 95 % interval", title=title)
+    (corner, *arms), *rows = rows_of(results, numbers, corner=unit(results))
+    table = Table(corner, title=title)
     for arm in arms:
         table.add_column(arm, justify="right")
     for row in rows:

@@ -9,8 +9,7 @@ from typing import Any
 from qdgs_lightning.commands.avatars_data import avatars_data
 from qdgs_lightning.commands.table_configs import Config, find_refresh, fit, read_configs
 from qdgs_lightning.commands.table_intervals import read_results
-from qdgs_lightning.commands.table_jobs import write_json
-from qdgs_lightning.files import replacing
+from qdgs_lightning.files import replacing, write_json
 
 NONE = "none"
 """The arm that begins with the biased training set."""
@@ -38,7 +37,7 @@ class Experiment:
         """Read an arm's configuration.
 
         Raises:
-            TableError: A file is missing.
+            TableError: A file is missing or no configuration.
         """
         base, *variants = arm.split("+")
         layers = [self.configs / f"avatars_{base}.yaml"]

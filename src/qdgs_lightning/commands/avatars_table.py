@@ -9,7 +9,7 @@ from qdgs_lightning.commands.avatars_report import markdown, terminal_tables
 from qdgs_lightning.commands.avatars_runs import NONE, Data, Experiment, Run
 from qdgs_lightning.commands.table_configs import keep_settings
 from qdgs_lightning.commands.table_intervals import read_results
-from qdgs_lightning.commands.table_jobs import Job, TableError, work_off
+from qdgs_lightning.commands.table_jobs import Job, TableError, distinct, work_off
 from qdgs_lightning.files import write_measured
 
 
@@ -47,13 +47,14 @@ def avatars_table(
 
     Raises:
         TableError: The folder holds another experiment, or a run failed.
+        WeightsError: There is no such reader.
     """
     experiment = Experiment(configs=configs, output=output, overlay=overlay, reader=reader)
-    arms = (arms,) if isinstance(arms, str) else arms
+    arms = distinct(arms, option="arms")
     if seeds < 1 or (jobs is not None and jobs < 1):
         raise TableError("--seeds and --jobs are numbers of at least 1.")
-    settings = {arm: experiment.config(arm) for arm in sorted({NONE, *arms})}
-    keep_settings(output, settings, called="other settings of the arm {arm}")
+    configs_of = {arm: experiment.config(arm) for arm in sorted({NONE, *arms})}
+    keep_settings(output, configs_of, weights={"reader": reader})
     runs = [Run(arm=arm, seed=seed) for seed in range(seeds) for arm in arms]
     work_off(_missing(runs, experiment), experiment, jobs or os.cpu_count() or 1)
     results = read_results(run.file(experiment) for run in runs)

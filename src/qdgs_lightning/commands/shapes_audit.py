@@ -13,8 +13,9 @@ from qdgs_lightning.audits.shares import corrected
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.datasets import GROUPS
 from qdgs_lightning.datasets.annotated import render_annotated
+from qdgs_lightning.files import replacing
 from qdgs_lightning.models.annotator import ShapeAnnotator
-from qdgs_lightning.sampling import seeded_generator
+from qdgs_lightning.seeding import HELD_OUT, seeded_generator
 
 JUNK = len(GROUPS)
 """Class of an image that is no clear shape of one colour; the classes before are the groups."""
@@ -61,7 +62,7 @@ def classify(annotator: nn.Module, images: Tensor) -> Tensor:
     return _classes(shapes, colours)
 
 
-def confusion(annotator: nn.Module, *, size: int = _HELD_OUT, seed: int = 2**40 + 2) -> Tensor:
+def confusion(annotator: nn.Module, *, size: int = _HELD_OUT, seed: int = HELD_OUT + 2) -> Tensor:
     """Count what the annotator says of renders and of made-up junk that it never saw.
 
     Args:
@@ -126,11 +127,10 @@ def audit_datamodule(
     batches = list(_images(datamodule, pool.latents))
     said = torch.cat([classify(annotator, images) for images in batches])
     if contact_sheet is not None:
-        contact_sheet.parent.mkdir(parents=True, exist_ok=True)
         shown = torch.randperm(len(groups), generator=seeded_generator(0))
-        draw_contact_sheet(torch.cat(batches)[shown], groups[shown], said[shown]).savefig(
-            contact_sheet
-        )
+        figure = draw_contact_sheet(torch.cat(batches)[shown], groups[shown], said[shown])
+        with replacing(contact_sheet) as unfinished:
+            figure.savefig(unfinished)
     return audit(said, groups, _held_out_confusion(weights))
 
 

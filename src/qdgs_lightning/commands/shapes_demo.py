@@ -6,8 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from qdgs_lightning.commands.table_jobs import distinct
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.figures import group_bars
+from qdgs_lightning.files import replacing
 from qdgs_lightning.loggers import run_folder
 from qdgs_lightning.trainer_cli import TrainerCLI, newest_checkpoint
 
@@ -29,11 +31,16 @@ def shapes_demo(
         configs: The folder of the configurations.
         overlay: A YAML file laid over each of them.
         arms: Which of them to run; ``none`` trains on the biased images alone.
-        output: Where the figure goes, a PNG file.
+        output: Where the figure goes, a name that ends in .png.
 
     Raises:
-        ConfigError: A configuration is missing, or saves no checkpoint.
+        ConfigError: A configuration is missing or saves no checkpoint, or the output has another
+            ending.
+        TableError: There is no arm.
     """
+    if output.suffix != ".png":
+        raise ConfigError(f"output is {output}; give a name that ends in .png.")
+    arms = distinct(arms, option="arms")
     console = Console(highlight=False, soft_wrap=True)
     accuracies: dict[str, dict[str, float]] = {}
     folders: dict[str, Path] = {}
@@ -55,8 +62,8 @@ def shapes_demo(
             for name, value in test.trainer.callback_metrics.items()
             if name.startswith("test/")
         }
-    output.parent.mkdir(parents=True, exist_ok=True)
-    group_bars(accuracies, chance=0.5).savefig(output)
+    with replacing(output) as unfinished:
+        group_bars(accuracies, chance=0.5).savefig(unfinished)
     console.print()
     console.print(_table(accuracies))
     for arm, folder in folders.items():

@@ -1,51 +1,31 @@
 """What the runs of the shapes experiment say, in a page and on the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.table import Table
 
 from qdgs_lightning.commands.shapes_runs import ARMS
-from qdgs_lightning.commands.table_intervals import Interval, Result, markdown_table
+from qdgs_lightning.commands.table_intervals import (
+    Interval,
+    Numbers,
+    Result,
+    differences,
+    markdown_table,
+    opening,
+    rows_of,
+    unit,
+)
 from qdgs_lightning.datasets import GROUPS
 
 
-def rows_of(results: Sequence[Result], value: Callable[[Result], float]) -> list[list[str]]:
-    """Tabulate a value: one row per bias, highest first, and one column per arm.
-
-    Args:
-        results: Finished runs.
-        value: Picks a share in [0, 1] out of a run.
-
-    Returns:
-        Rows of text, the first one being the head.
-    """
-    arms = [arm for arm in ARMS if any(result["arm"] == arm for result in results)]
-    rows = [["bias", *arms]]
-    for bias in sorted({result["bias"] for result in results}, reverse=True):
-        row = [f"{bias:.2f}"]
-        for arm in arms:
-            of_cell = [r for r in results if r["arm"] == arm and r["bias"] == bias]
-            row.append(str(Interval.of([value(r) for r in of_cell])) if of_cell else "")
-        rows.append(row)
-    return rows
+def by_bias(name: str) -> Numbers:
+    """Pick a number of the test, for a table with a row for each bias."""
+    return lambda result: {_bias(result["bias"]): float(result["test"][name])}
 
 
-def differences(results: Sequence[Result], name: str) -> list[list[str]]:
-    """Tabulate what `qd` gains over the other arms, paired by seed."""
-    others = [arm for arm in ARMS if arm != "qd" and any(r["arm"] == arm for r in results)]
-    rows = [["bias", *(f"qd - {arm}" for arm in others)]]
-    values = {(r["arm"], r["bias"], r["seed"]): r["test"][name] for r in results}
-    for bias in sorted({r["bias"] for r in results if r["arm"] == "qd"}, reverse=True):
-        row = [f"{bias:.2f}"]
-        for arm in others:
-            pairs = [
-                values["qd", bias, seed] - value
-                for (other, of_bias, seed), value in values.items()
-                if (other, of_bias) == (arm, bias) and ("qd", bias, seed) in values
-            ]
-            row.append(str(Interval.of(pairs)) if pairs else "")
-        rows.append(row)
-    return rows
+def ordered(results: Sequence[Result]) -> list[Result]:
+    """Put runs in the order of tables: the highest bias first, and arms as `ARMS` has them."""
+    return sorted(results, key=lambda result: (-result["bias"], ARMS.index(result["arm"])))
 
 
 def audit_rows(results: Sequence[Result]) -> list[list[str]]:
@@ -81,21 +61,21 @@ def markdown(results: Sequence[Result]) -> str:
     Args:
         results: Finished runs, at least one.
     """
+    results = ordered(results)
+    balanced, worst = by_bias("balanced"), by_bias("worst")
     parts = [
-        f"{len(results)} runs, {_seeds(results)}. Every number is a percentage: the mean over "
-        "seeds with its 95 % t-interval.",
+        opening(results, seeds=_seeds(results)),
         "### Balanced accuracy (mean of the four groups)",
-        markdown_table(rows_of(results, lambda r: float(r["test"]["balanced"]))),
+        markdown_table(rows_of(results, balanced, corner="bias")),
         "### Worst group",
-        markdown_table(rows_of(results, lambda r: float(r["test"]["worst"]))),
+        markdown_table(rows_of(results, worst, corner="bias")),
     ]
     if any(result["arm"] == "qd" for result in results):
-        parts += [
-            "### Gain of qd in balanced accuracy, paired by seed, in points",
-            markdown_table(differences(results, "balanced")),
-            "### Gain of qd in the worst group, paired by seed, in points",
-            markdown_table(differences(results, "worst")),
-        ]
+        others = [arm for arm in dict.fromkeys(result["arm"] for result in results) if arm != "qd"]
+        for told, numbers in (("balanced accuracy", balanced), ("the worst group", worst)):
+            table = differences(results, numbers, corner="bias", arm="qd", others=others)
+            title = f"### Gain of qd in {told}, paired by seed, in points"
+            parts += [title, markdown_table(table)]
     if any(result.get("audit") for result in results):
         parts += [
             "### What the samplers' pools hold, by the annotator's word",
@@ -116,18 +96,24 @@ def _seeds(results: Sequence[Result]) -> str:
         seeds.setdefault(result["bias"], set()).add(result["seed"])
     if len({len(of_bias) for of_bias in seeds.values()}) == 1:
         return f"{len(next(iter(seeds.values())))} seeds"
-    counts = (f"{len(seeds[bias])} of {bias:.2f}" for bias in sorted(seeds, reverse=True))
+    counts = (f"{len(seeds[bias])} of {_bias(bias)}" for bias in sorted(seeds, reverse=True))
     return f"seeds by bias: {', '.join(counts)}"
+
+
+def _bias(bias: float) -> str:
+    """Write a bias so that another one is not called the same."""
+    return f"{bias:.2f}" if round(bias, 2) == bias else str(bias)
 
 
 def terminal_table(results: Sequence[Result]) -> Table:
     """Lay the arms side by side, one row per bias and number."""
-    table = Table(title="Test accuracy in %, mean over seeds ± 95 % interval")
+    results = ordered(results)
+    table = Table(title=f"Test accuracy in {unit(results)}")
     names = [group.replace(" ", "_") for group in GROUPS]
-    head, *_ = rows_of(results, lambda r: 0.0)
-    for column in [*head[:1], "of", *head[1:]]:
+    for column in ["bias", "of", *dict.fromkeys(result["arm"] for result in results)]:
         table.add_column(column, justify="left" if column == "of" else "right")
     for name in [*names, "balanced", "worst", "gap"]:
-        for bias, *cells in rows_of(results, lambda r, name=name: float(r["test"][name]))[1:]:  # type: ignore[misc]
+        _, *rows = rows_of(results, by_bias(name), corner="bias")
+        for bias, *cells in rows:
             table.add_row(bias, name.replace("_", " "), *cells, end_section=name == names[-1])
     return table

@@ -8,8 +8,7 @@ from typing import Any, Literal, cast
 
 from qdgs_lightning.commands.table_configs import Config, fit, read_configs, refresh_of, written
 from qdgs_lightning.commands.table_intervals import read_results
-from qdgs_lightning.commands.table_jobs import write_json
-from qdgs_lightning.files import replacing
+from qdgs_lightning.files import replacing, write_json
 
 Arm = Literal["none", "random", "rejection", "qd", "oracle"]
 ARMS: tuple[Arm, ...] = ("none", "random", "rejection", "qd", "oracle")
@@ -36,7 +35,7 @@ class Experiment:
         """Read an arm's configuration.
 
         Raises:
-            TableError: The file is missing.
+            TableError: A file is missing or no configuration.
         """
         path = self.configs / f"shapes_{arm}.yaml"
         return read_configs([path, *([self.overlay] if self.overlay else [])])

@@ -10,7 +10,7 @@ from qdgs_lightning.commands.shapes_report import markdown, terminal_table
 from qdgs_lightning.commands.shapes_runs import ARMS, ArchiveOf, Arm, Experiment, Job, PhaseOne, Run
 from qdgs_lightning.commands.table_configs import Config, keep_settings
 from qdgs_lightning.commands.table_intervals import read_results
-from qdgs_lightning.commands.table_jobs import TableError, work_off
+from qdgs_lightning.commands.table_jobs import TableError, distinct, work_off
 from qdgs_lightning.datasets.shapes import BIASES
 from qdgs_lightning.files import write_measured
 
@@ -29,9 +29,9 @@ def shapes_table(
 ) -> None:
     """Compare what classifiers learn from samplers, for every colour bias of the training set.
 
-    The first phase is trained once per bias and seed and shared by all arms; an archive is
-    searched once per seed and shared by all biases. Every finished run is a JSON file: stopped and
-    started again, the command goes on where it was.
+    The first phase is trained once per bias and seed, as shapes_none.yaml says, and shared by all
+    arms; an archive is searched once per seed and shared by all biases. Every finished run is a
+    JSON file: stopped and started again, the command goes on where it was.
 
     Args:
         biases: Colour biases of the real training images, one or a list such as [0.98,0.9].
@@ -47,10 +47,11 @@ def shapes_table(
     Raises:
         TableError: The arms differ in what they must share, the folder holds another experiment,
             or a run failed.
+        WeightsError: There is no such annotator.
     """
     experiment = Experiment(configs=configs, output=output, overlay=overlay, annotator=annotator)
-    biases = (float(biases),) if isinstance(biases, float | int) else biases
-    arms = (arms,) if isinstance(arms, str) else arms
+    biases = distinct(biases, option="biases")
+    arms = distinct(arms, option="arms")
     if seeds < 1 or (jobs is not None and jobs < 1):
         raise TableError("--seeds and --jobs are numbers of at least 1.")
     _check_settings(experiment, arms)
@@ -93,7 +94,7 @@ def _missing(runs: list[Run], experiment: Experiment) -> list[Job]:
 
 def _check_settings(experiment: Experiment, arms: tuple[Arm, ...]) -> None:
     """Make sure that arms share the first phase, and that earlier results are of these settings."""
-    settings: dict[str, Config] = {arm: experiment.config(arm) for arm in sorted({"none", *arms})}
+    configs: dict[str, Config] = {arm: experiment.config(arm) for arm in sorted({"none", *arms})}
     shared = {
         json.dumps(
             [
@@ -105,11 +106,11 @@ def _check_settings(experiment: Experiment, arms: tuple[Arm, ...]) -> None:
                 ),
             ]
         )
-        for config in settings.values()
+        for config in configs.values()
     }
     if len(shared) > 1:
         raise TableError(
             "The arms' configurations differ in model, epochs, samples per epoch or batch size, "
             "so that they cannot share a first phase: make these equal."
         )
-    keep_settings(experiment.output, settings, called="another shapes_{arm}.yaml")
+    keep_settings(experiment.output, configs, weights={"annotator": experiment.annotator})

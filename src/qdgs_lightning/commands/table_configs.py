@@ -2,16 +2,29 @@
 
 import json
 import shutil
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from qdgs_lightning.commands.table_jobs import TableError, write_json
+from qdgs_lightning.commands.export_card import file_hash
+from qdgs_lightning.commands.table_jobs import TableError
+from qdgs_lightning.files import write_json
+from qdgs_lightning.weights import resolve_weights
 
 Config = dict[str, Any]
+
+# Callbacks that watch a run and change nothing in it. A Trainer that was told to have no
+# checkpoints and no progress bar refuses theirs.
+_WATCHERS = (
+    "IdentityFigures",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "OnExceptionCheckpoint",
+    "RichProgressBar",
+    "TQDMProgressBar",
+)
 
 
 def read_configs(layers: Sequence[Path]) -> Config:
@@ -20,14 +33,26 @@ def read_configs(layers: Sequence[Path]) -> Config:
     Args:
         layers: YAML files, the lowest one first; lists are replaced as a whole.
 
+    Returns:
+        What ``qdgs fit`` takes, with ``model.init_args``, ``data.init_args`` and ``trainer``;
+        callbacks, if any are named, are a list of mappings with a ``class_path``.
+
     Raises:
-        TableError: One is missing.
+        TableError: One is missing or no YAML mapping, or together they lack one of these.
     """
     config: Config = {}
     for layer in layers:
-        if not layer.is_file():
-            raise TableError(f"There is no {layer}: name the folder with --configs.")
-        config = _laid_over(config, yaml.safe_load(layer.read_text()))
+        config = _laid_over(config, _read(layer))
+    told = " with ".join(map(str, layers))
+    for key in ("model.init_args", "data.init_args", "trainer"):
+        value: Any = config
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            raise TableError(f"{told} has no mapping {key}: add one, as qdgs fit takes it.")
+    trainer = config["trainer"]
+    if "callbacks" in trainer:
+        trainer["callbacks"] = _listed(trainer["callbacks"], told)
     return config
 
 
@@ -52,25 +77,35 @@ def refresh_of(config: Config, *, arm: str) -> Config:
     return found
 
 
-def keep_settings(folder: Path, settings: dict[str, Config], *, called: str) -> None:
-    """Note the configurations of an experiment, and make sure that earlier results are of these.
+def keep_settings(
+    folder: Path, configs: Mapping[str, Config], *, weights: Mapping[str, str | None]
+) -> None:
+    """Note what an experiment's results depend on, and make sure that earlier ones are of this.
+
+    What was not noted before, as a new arm, or weights in a folder of an earlier version, is taken
+    to be as it is now.
 
     Args:
         folder: Of the results.
-        settings: The configuration of each arm.
-        called: How to call those of an arm where they differ, such as ``another {arm}.yaml``.
+        configs: The configuration of each arm.
+        weights: Name or path, or None, by the option that it comes from, without dashes. Weights
+            are the same if their files are, whatever these are called.
 
     Raises:
         TableError: The folder holds results of others.
+        WeightsError: There are no such weights.
     """
+    settings: dict[str, Any] = dict(configs)
+    for option, name in weights.items():
+        settings[f"--{option}"] = None if name is None else file_hash(resolve_weights(name))
     path = folder / "settings.json"
-    earlier: dict[str, Config] = json.loads(path.read_text()) if path.is_file() else {}
-    for arm, config in settings.items():
+    earlier: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    for name, value in settings.items():
         # Infinite bounds and the like compare equal only after the same way through JSON.
-        if arm in earlier and earlier[arm] != json.loads(json.dumps(config)):
+        if name in earlier and earlier[name] != json.loads(json.dumps(value)):
+            other = f"other settings of the arm {name}" if name in configs else f"another {name}"
             raise TableError(
-                f"{folder} holds runs of {called.format(arm=arm)}: choose another --output, or "
-                "remove that folder."
+                f"{folder} holds runs of {other}: choose another --output, or remove that folder."
             )
     write_json(path, earlier | settings)
 
@@ -79,18 +114,18 @@ def fit(config: Config, folder: Path, *, words: Sequence[str] = ()) -> Any:  # n
     """Run ``qdgs fit`` on a configuration, without what hundreds of runs need not have.
 
     Args:
-        config: Is altered: metrics go to a CSV file alone, and no checkpoints are kept.
+        config: Is altered: metrics go to a CSV file alone, nothing is validated, no checkpoints
+            are kept, and callbacks that only watch are left out.
         folder: Of the run; what is there is removed.
         words: More of the command line.
 
     Returns:
         The command, with its trainer, model and datamodule.
     """
-    from qdgs_lightning.cli import ROOMS
+    from qdgs_lightning.cli import import_rooms
     from qdgs_lightning.trainer_cli import TrainerCLI
 
-    for room in ROOMS:
-        import_module(f"qdgs_lightning.{room}")
+    import_rooms()
     shutil.rmtree(folder, ignore_errors=True)
     config["trainer"] |= {
         "logger": {
@@ -100,7 +135,7 @@ def fit(config: Config, folder: Path, *, words: Sequence[str] = ()) -> Any:  # n
         "callbacks": [
             callback
             for callback in config["trainer"].get("callbacks", [])
-            if callback["class_path"].endswith(("QDRefresh", "RestartOptimizer"))
+            if callback["class_path"].rpartition(".")[2] not in _WATCHERS
         ],
         "limit_val_batches": 0,
         "enable_checkpointing": False,
@@ -116,6 +151,33 @@ def written(folder: Path, config: Config) -> Path:
     path = folder / "input.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
+
+
+def _read(layer: Path) -> Config:
+    """Read one file."""
+    if not layer.is_file():
+        raise TableError(
+            f"There is no {layer}: name the folder with --configs, or the file with --overlay."
+        )
+    try:
+        with layer.open("rb") as file:  # whose name YAML's complaints have then
+            config = yaml.safe_load(file)
+    except yaml.YAMLError as error:
+        raise TableError(f"{layer} is not YAML ({error}): correct it there.") from error
+    if not isinstance(config, dict):
+        raise TableError(
+            f"{layer} is no YAML mapping: write settings such as 'trainer: {{max_epochs: 3}}'."
+        )
+    return config
+
+
+def _listed(callbacks: Any, told: str) -> list[Config]:  # noqa: ANN401 (whatever YAML holds)
+    """Write callbacks at length; in YAML they may be none, one or a list, and a mere name."""
+    each = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks else []
+    listed = [{"class_path": one} if isinstance(one, str) else one for one in each]
+    if not all(isinstance(one, dict) and "class_path" in one for one in listed):
+        raise TableError(f"{told} has a callback without a class_path: name its class.")
+    return listed
 
 
 def _laid_over(below: Config, above: Config) -> Config:

@@ -1,7 +1,6 @@
 """Experiments of many runs: pieces that processes work off, each leaving a file; resumable."""
 
 import contextlib
-import json
 import logging
 import multiprocessing
 import os
@@ -18,7 +17,6 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.files import replacing
 
 
 class TableError(QDGSError):
@@ -35,6 +33,7 @@ class Output(Protocol):
 
 
 E = TypeVar("E", bound=Output, contravariant=True)
+T = TypeVar("T")
 
 
 class Job(Protocol[E]):
@@ -55,6 +54,21 @@ class Job(Protocol[E]):
     def outcome(self, experiment: E) -> str:
         """Say in a line what came of it."""
         ...
+
+
+def distinct(values: T | tuple[T, ...], *, option: str) -> tuple[T, ...]:
+    """List what an option names, each once: a run that counted twice would narrow intervals.
+
+    Args:
+        values: One value or several.
+        option: Name of the option.
+
+    Raises:
+        TableError: There is none.
+    """
+    if values == ():
+        raise TableError(f"--{option} is empty: name at least one.")
+    return tuple(dict.fromkeys(values if isinstance(values, tuple) else (values,)))
 
 
 def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
@@ -156,12 +170,6 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON, whole or not at all."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(value, indent=1))
 
 
 @contextlib.contextmanager
