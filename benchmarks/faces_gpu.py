@@ -32,9 +32,9 @@ from qdgs_lightning.datamodules.face_cache import ImageCache
 from qdgs_lightning.datamodules.face_drawing import FaceDrawer
 from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import PrincipalEdits
-from qdgs_lightning.generators.stylegan2.generator import Precision
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.models import AdaFace, create_backbone
+from qdgs_lightning.precision import Precision
 from qdgs_lightning.sampling import IdentityTable
 from qdgs_lightning.search import evaluate
 from qdgs_lightning.weights import packaged_weights

@@ -87,6 +87,16 @@ def test_saved_weights_come_back_with_their_sizes(tmp_path: Path) -> None:
     assert loaded.fingerprint() != _small(seed=1).fingerprint()
 
 
+def test_a_generator_is_known_by_what_its_weights_do_not_show() -> None:
+    prints = set()
+    for options in ({}, {"flow_steps": 3}, {"image_size": 16}):
+        generator = ImplicitGenerator(None, ImplicitArchitecture(**options))
+        for parameter in generator.parameters():
+            parameter.data.fill_(0.1)
+        prints.add(generator.fingerprint())
+    assert len(prints) == 3
+
+
 def test_unknown_weights_are_refused_with_the_names_there_are() -> None:
     with pytest.raises(WeightsError, match="shapes_generator_090"):
         ImplicitGenerator("shapes_generator_111")

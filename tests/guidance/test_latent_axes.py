@@ -1,8 +1,10 @@
 """Latent axes leave what they wrap as it is, and measure the latent exactly."""
 
 import torch
+from torch import Tensor
+from torch.autograd.functional import jacobian
 
-from qdgs_lightning.guidance import LatentAxes
+from qdgs_lightning.guidance import Evaluation, Guidance, LatentAxes
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
 from tests.toys import ToyGenerator, ToyGuidance
 
@@ -35,6 +37,43 @@ def test_gradients_along_the_axes_are_the_directions() -> None:
     assert jacobian is not None
     expected = guidance.directions(6).T.expand(4, 2, 6)
     torch.testing.assert_close(jacobian[:, 3:], expected)
+
+
+class CountingGuidance(ToyGuidance):
+    """Counts how often gradients come back to the images that it judges."""
+
+    backward = 0
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Judge, and count from then on."""
+        images.register_hook(self._count)  # type: ignore[no-untyped-call]
+        return super().forward(images, latents)
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backward += 1
+
+
+def test_axes_cost_no_backward_pass_through_images_and_gradients_are_exact() -> None:
+    generator = ToyGenerator((2, 3))
+    plain, inner = CountingGuidance(), CountingGuidance()
+    latents = generator.sample_latents(4, torch.Generator().manual_seed(2))
+    evaluate(generator, plain, latents, jacobian=True)
+
+    def with_axes(guidance: Guidance) -> Guidance:
+        return LatentAxes(LatentAxes(guidance, axes=2, seed=3), axes=3)
+
+    found = evaluate(generator, with_axes(inner), latents, jacobian=True).jacobian
+    assert inner.backward == plain.backward > 0
+    assert found is not None
+
+    guidance = with_axes(ToyGuidance())
+
+    def values(latent: Tensor) -> Tensor:
+        judged = guidance(generator(latent[None]), latent[None])
+        return torch.cat([judged.objective, judged.measures[0]])
+
+    exact = torch.stack([jacobian(values, latent) for latent in latents])  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, exact.flatten(2))
 
 
 def test_archives_say_what_was_measured_and_hold_more_of_the_same() -> None:

@@ -19,6 +19,7 @@ from qdgs_lightning.guidance.clip import (
     image_statistics,
 )
 from qdgs_lightning.guidance.prompts import PromptError, spherical_distance
+from qdgs_lightning.precision import Precision, PrecisionError
 from qdgs_lightning.sampling import AugmentedGuidance
 
 
@@ -80,6 +81,30 @@ def test_gradient_agrees_with_finite_differences() -> None:
     with torch.no_grad():
         difference = float((value(1e-6) - value(-1e-6)) / 2e-6)
     assert slope == pytest.approx(difference, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "mean", "most"), [("bfloat16", 4e-3, 6e-2), ("float16", 5e-4, 1e-2)]
+)
+def test_half_precision_moves_measures_by_a_little(
+    precision: Precision, mean: float, most: float
+) -> None:
+    images, latents = _images(64), torch.zeros(64, 2)
+    whole, half = _guidance(), _guidance(precision=precision)
+    assert torch.equal(half.prompts, whole.prompts)
+    moved = (half(images, latents).measures - whole(images, latents).measures).abs()
+    assert mean / 20 < moved.mean() < mean
+    assert moved.max() < most
+
+    def gradient(guidance: PromptGuidance) -> torch.Tensor:
+        image = _images(8).requires_grad_()
+        judged = guidance(image, torch.zeros(8, 2)).measures
+        assert judged.dtype == torch.float32
+        return torch.autograd.grad(judged[:, 0].sum(), image)[0].flatten(1)
+
+    assert F.cosine_similarity(gradient(half), gradient(whole)).mean() > 0.9
+    difference = {"precision": precision}
+    assert half.describe() == whole.describe() | difference != whole.describe()
 
 
 def test_images_of_another_size_are_resized() -> None:
@@ -252,6 +277,13 @@ def test_tokenizers_that_need_more_say_so() -> None:
         _guidance(model="ViT-B-16-SigLIP", pretrained="webli")
 
 
-def test_negative_cutouts_are_refused() -> None:
+def test_negative_cutouts_and_unknown_precisions_are_refused() -> None:
     with pytest.raises(PromptError, match="cutouts is -1"):
         PromptGuidance(cutouts=-1)
+    with pytest.raises(PrecisionError, match="precision is 'fp16'; give one of float32"):
+        PromptGuidance(precision="fp16")  # type: ignore[arg-type]
+
+
+def test_weights_must_be_loaded_before_they_are_described() -> None:
+    with pytest.raises(CLIPError, match=r"shapes_clip are not loaded yet; call prepare\(\) first"):
+        PromptGuidance().describe()

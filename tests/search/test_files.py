@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from qdgs_lightning.search.files import ArchiveError, read_tree, reserved, write_tree
+from qdgs_lightning.search.files import ArchiveError, read_tree, write_tree
 
 
 @contextmanager
@@ -63,28 +63,12 @@ def test_a_full_disk_leaves_the_older_file_and_nothing_else(tmp_path: Path) -> N
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     for place in (tmp_path / "file" / "a.safetensors", tmp_path):
-        with pytest.raises(ArchiveError, match="cannot be saved to"), reserved(place):
-            pass
         with pytest.raises(ArchiveError, match="cannot be saved to"):
             write_tree(place, {"a": torch.ones(3)})
-    with reserved(tmp_path / "b.safetensors"):
-        pass
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_place_has_one_writer(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    with reserved(path):
-        with pytest.raises(ArchiveError, match="Another process is writing"), reserved(path):
-            pass
-        with reserved(tmp_path / "b.safetensors"):
-            pass
-    with reserved(path):
-        pass
-    assert not list(tmp_path.iterdir())
 
 
 def test_truncated_and_foreign_files_are_told_apart_from_archives(tmp_path: Path) -> None:

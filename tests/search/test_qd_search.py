@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from qdgs_lightning.search import (
     SearchError,
 )
 from qdgs_lightning.search.config import Algorithm
-from qdgs_lightning.search.emitters import Seeds
+from qdgs_lightning.search.emitters import ANNEALED_ALGORITHMS, Seeds
 from tests.search.searches import CONFIGS, begin
 from tests.toys import ToyGenerator, ToyGuidance
 
@@ -120,6 +121,17 @@ def test_elites_are_those_pyribs_keeps_of_all_that_was_evaluated(config: SearchC
     np.testing.assert_array_equal(solutions, held["solution"][theirs])
     assert search.stats == archive.stats
     assert archive.stats.num_elites == oracle.stats.num_elites
+
+
+@pytest.mark.parametrize("algorithm", ANNEALED_ALGORITHMS)
+def test_annealed_archives_too_hold_nothing_below_the_floor(algorithm: Algorithm) -> None:
+    kept = []
+    for floor in (None, 99.2):
+        config = replace(CONFIGS[algorithm], objective_min=floor)
+        annealed, _ = begin(config, iterations=15).state_dict()["scheduler"]["archives"]
+        kept.append(annealed["attributes"]["_store"]["state"]["objective"])
+    assert kept[0].min() < 99.2 < kept[1].min()
+    assert len(kept[1]) > 10
 
 
 @every_algorithm

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
-from qdgs_lightning.guidance import Evaluation
+from qdgs_lightning.guidance import Evaluation, PromptGuidance
+from qdgs_lightning.guidance.clip import SHAPES_CLIP, create_clip
 from qdgs_lightning.search import (
     ArchiveError,
     EvaluationError,
@@ -79,6 +81,35 @@ def test_only_the_same_search_is_continued(tmp_path: Path) -> None:
     path.write_bytes(before[:-5])
     with pytest.raises(ArchiveError, match="not a whole archive file"):
         begin(config).load(path)
+
+
+def test_clip_is_the_same_by_its_weights_and_not_by_its_path(tmp_path: Path) -> None:
+    config, saved = CONFIGS["random"], tmp_path / "a.safetensors"
+    here, there = tmp_path / "here.pt", tmp_path / "there.pt"
+    torch.save(create_clip(SHAPES_CLIP, None).state_dict(), here)
+
+    def search(path: Path) -> QDSearch:
+        return QDSearch(ToyGenerator(), PromptGuidance(pretrained=str(path)), config)
+
+    begun = search(here)
+    begun.run(40)
+    begun.save(saved)
+    here.rename(there)
+    torch.save(create_clip(SHAPES_CLIP, None).state_dict(), here)
+    moved = search(there)
+    moved.load(saved)
+    assert moved.evaluations == 40
+    with pytest.raises(
+        SearchError, match=r"begun with the guidance {'weights': '\w{16}'}, not {'w"
+    ):
+        search(here).load(saved)
+
+
+def test_a_search_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    state = begin(CONFIGS["random"], iterations=1).state_dict()
+    del state["origin"]["latent_shape"]
+    with pytest.raises(SearchError, match="begun with another version of this package; go on"):
+        begin(CONFIGS["random"]).load_state_dict(state)
 
 
 def test_files_without_a_search_of_this_version_are_told_apart(tmp_path: Path) -> None:

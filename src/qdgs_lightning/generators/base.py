@@ -1,10 +1,11 @@
 """What a generator must offer to be searched and sampled."""
 
-import hashlib
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+
+from qdgs_lightning.fingerprints import fingerprint
 
 
 class Generator(nn.Module, ABC):
@@ -66,14 +67,18 @@ class Generator(nn.Module, ABC):
         """Number of coordinates of one latent."""
         return int(torch.Size(self.latent_shape).numel())
 
-    def fingerprint(self) -> str:
-        """Name this generator by its class and weights, so that an archive knows its maker.
+    def settings(self) -> dict[str, object]:
+        """Return the arguments that decide images or the prior beside the weights; none by default.
 
         Returns:
-            ``"<class>-<first 16 hex digits of the SHA-256 of all weights>"``.
+            Plain JSON types. What changes speed alone is not among them.
         """
-        digest = hashlib.sha256()
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return f"{type(self).__name__}-{digest.hexdigest()[:16]}"
+        return {}
+
+    def fingerprint(self) -> str:
+        """Name this generator by all that decides its images, so that an archive knows its maker.
+
+        Returns:
+            ``"<class>-<16 hex digits of a hash of weights and settings>"``.
+        """
+        return f"{type(self).__name__}-{fingerprint(self, self.settings())}"

@@ -181,6 +181,10 @@ class ImplicitGenerator(Generator):
             self._loaded = True
         super().prepare()
 
+    def settings(self) -> dict[str, object]:
+        """Return the sizes: not all of them, such as the steps of the flow, show in the weights."""
+        return asdict(self.architecture)
+
     def save(self, path: Path) -> None:
         """Write weights and sizes to a ``.safetensors`` file."""
         save_weights(self, path, asdict(self.architecture))

@@ -51,9 +51,27 @@ class Guidance(nn.Module, ABC):
             on what `remember` was told before. Judging images does not remember them.
         """
 
+    def latent_measures(self, latents: Tensor) -> Tensor:
+        """Return those measures that latents alone decide, of which there are none by default.
+
+        They are part of what `forward` returns, too. A search takes their gradients from here, so
+        that these cost no backward pass through models and generator.
+
+        Args:
+            latents: Shape ``[n, *latent_shape]``.
+
+        Returns:
+            The last j columns of the measures, shape ``[n, j]``, differentiable.
+        """
+        return latents.new_empty(len(latents), 0)
+
     @abstractmethod
     def describe(self) -> dict[str, object]:
-        """Say in plain JSON types what is judged (prompts, model); archives carry it."""
+        """Say in plain JSON types what is judged, by prompts, models and their weights.
+
+        Called once it is prepared. Archives carry it, and only guidance of the same description
+        continues their search.
+        """
 
     def remember(self, images: Tensor) -> None:
         """Take note of images that a search has found good; does nothing by default.

@@ -8,9 +8,11 @@ from typing import Protocol
 
 import open_clip
 import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.fingerprints import fingerprint
 from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 SHAPES_CLIP = "shapes_clip"
@@ -46,9 +48,12 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
     Args:
         model: A name that open_clip knows, or one of `SMALL_CLIPS`.
         pretrained: A tag of open_clip for that model, the path of a local file, the name of
-            weights that the package ships, or ``None`` for random weights. Images are normalised
-            as for a file's siblings with tags. (Only those of ViT-L-14 differ: a file of
-            ``laion2b_s32b_b82k`` would need other statistics than it gets, with a warning.)
+            weights that the package ships, or ``None`` for random weights. A tag says how images
+            are normalised and whether its weights were trained with QuickGELU, and a file does
+            not. It gets images normalised as for its siblings with tags (only those of ViT-L-14
+            differ: a file of ``laion2b_s32b_b82k`` would need other statistics than it gets, with
+            a warning) and the activation of its model: one of OpenAI's needs a name that ends in
+            ``-quickgelu``, and any other name warns.
 
     Returns:
         The model in evaluation mode, float32, on the CPU.
@@ -60,10 +65,16 @@ def create_clip(model: str, pretrained: str | None) -> nn.Module:
     _check_name(model)
     try:
         source = _find_weights(model, pretrained)
-        # A tag says by itself how images are normalised, and a file does not.
-        statistics = _statistics(model) if source and Path(source).is_file() else None
+        of_file = source is not None and Path(source).is_file()
+        if of_file:
+            _check_activation(model)
+        tag = open_clip.get_pretrained_cfg(model, source) if source and not of_file else {}
         clip: nn.Module = open_clip.create_model(
-            model, pretrained=source, force_preprocess_cfg=statistics
+            model,
+            pretrained=source,
+            # By itself open_clip takes from a tag how images are normalised, and only this not.
+            force_quick_gelu=tag.get("quick_gelu", False),
+            force_preprocess_cfg=_statistics(model) if of_file else None,
         )
     except QDGSError:
         raise
@@ -89,6 +100,21 @@ def create_tokenizer(model: str) -> Tokenizer:
             "choose another model."
         ) from error
     return tokenizer
+
+
+def clip_fingerprint(clip: nn.Module) -> str:
+    """Name a CLIP by what it computes, wherever its weights came from.
+
+    Args:
+        clip: A model of open_clip.
+
+    Returns:
+        16 hex digits of a hash of weights, activation and what images are brought to.
+    """
+    size, mean, std = image_statistics(clip)
+    quick_gelu = any(isinstance(module, QuickGELU) for module in clip.modules())
+    images = {"size": size, "mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+    return fingerprint(clip, {"quick_gelu": quick_gelu, "images": images})
 
 
 def image_statistics(clip: nn.Module) -> tuple[int, Tensor, Tensor]:
@@ -135,6 +161,21 @@ def _find_weights(model: str, pretrained: str | None) -> str | None:
     open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, pretrained))
     # The tag and not the file, because it also says how images are normalised.
     return pretrained
+
+
+def _check_activation(model: str) -> None:
+    """Warn where a file's weights may have been trained with another activation than its model's.
+
+    Neither shapes nor names tell the two apart, and with the wrong one embeddings are off.
+    """
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    quick = [tag for tag in tags if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu")]
+    if quick and not open_clip.get_model_config(model).get("quick_gelu"):
+        warnings.warn(
+            f"{model} computes with GELU, and a file does not say whether it was trained with "
+            f"QuickGELU: if it is of {', '.join(quick)}, set `model: {model}-quickgelu`.",
+            stacklevel=2,
+        )
 
 
 def _statistics(model: str) -> dict[str, object] | None:

@@ -46,9 +46,18 @@ class LatentAxes(GuidanceWrapper):
     def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
         """Judge images and read latents off; see `Guidance.forward`."""
         judged = self.guidance(images, latents)
-        flat = latents.flatten(1)
-        along = flat @ self.directions(flat.shape[1]).to(flat)
+        along = self._along(latents)
         return Evaluation(judged.objective, torch.cat([judged.measures, along], dim=1))
+
+    def latent_measures(self, latents: Tensor) -> Tensor:
+        """Read latents off; see `Guidance.latent_measures`."""
+        inner = self.guidance.latent_measures(latents)
+        return torch.cat([inner, self._along(latents)], dim=1)
+
+    def _along(self, latents: Tensor) -> Tensor:
+        """Return the coordinates of latents along the directions, shape ``[n, axes]``."""
+        flat = latents.flatten(1)
+        return flat @ self.directions(flat.shape[1]).to(flat)
 
     def describe(self) -> dict[str, object]:
         """Describe what judges, and the directions."""

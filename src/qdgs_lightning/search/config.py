@@ -47,8 +47,8 @@ class SearchConfig:
         line_sigma: Scale of steps along the line between two elites (``map_elites``).
         archive_learning_rate: How fast the annealed archive of ``cma_maega`` and ``cma_mae``
             raises the objective that a cell demands, in (0, 1].
-        threshold_min: What an empty cell of the annealed archive demands. None takes a low
-            quantile of the prior, see `calibrate`.
+        threshold_min: What an empty cell of the annealed archive demands, at least
+            `objective_min`. None takes a low quantile of the prior, see `calibrate`.
         objective_min: Latents with a lower objective are not archived, so that the search neither
             keeps nor builds on what nobody would use. None archives all.
         calibration: Prior samples that open every search. They are part of its budget and enter

@@ -111,13 +111,15 @@ def make_scheduler(
     )
     if config.algorithm not in ANNEALED_ALGORITHMS:
         return Scheduler(archive, _make_emitters(config, archive, generator, start, seeds))
+    floor = -np.inf if config.objective_min is None else config.objective_min
     annealed = PackedGridArchive(
         solution_dim=size,
         grid=config.grid,
         ranges=calibration.ranges,
         seed=seeds.archive,
         learning_rate=config.archive_learning_rate,
-        threshold_min=calibration.threshold_min,
+        # Thresholds only rise, so that what an empty cell demands is a floor for all.
+        threshold_min=max(calibration.threshold_min, floor),
     )
     emitters = _make_emitters(config, annealed, generator, start, seeds)
     return Scheduler(annealed, emitters, result_archive=archive)

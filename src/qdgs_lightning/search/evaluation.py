@@ -206,7 +206,10 @@ def _jacobian(generator: Generator, guidance: Guidance, values: Tensor, latents:
     # Row i depends on latent i alone, so the gradient of a column's sum holds every row's own. One
     # column after the other takes half the time of is_grads_batched, measured on one CPU core with
     # the convolutions of the small CLIP: batched over vectors, those fall back to grouped ones.
-    columns = values.unbind(dim=1)
+    # Columns that need no image come from a graph of their own: out of the common one each would
+    # send zeros back through guidance and generator.
+    apart = guidance.latent_measures(latents)
+    columns = (*values[:, : values.shape[1] - apart.shape[1]].unbind(dim=1), *apart.unbind(dim=1))
     gradients = [
         torch.autograd.grad(
             column.sum(),

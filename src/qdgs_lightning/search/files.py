@@ -5,13 +5,10 @@ of each tensor, is JSON in the file's metadata. Nothing is pickled.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -102,38 +99,6 @@ def _identity(path: Path) -> tuple[int, int, int]:
     """Tell a file from one that took its place."""
     stat = path.stat()
     return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
-@contextmanager
-def reserved(path: Path) -> Iterator[None]:
-    """Keep the place of an archive for one writer, while the block lasts.
-
-    Args:
-        path: The archive file; its folder is made if need be.
-
-    Raises:
-        ArchiveError: It cannot be written, which is better known before the work than after it, or
-            another process is writing it.
-    """
-    lock = FileLock(path.with_name(f".lock_{path.name}"), blocking=False)
-    try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise ArchiveError(
-            f"Another process is writing {path}; let it end, or give another output."
-        ) from error
-    except OSError as error:
-        raise ArchiveError(
-            f"The archive cannot be saved to {path} ({error}); choose a place that can be written."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _replace_tensors(

@@ -1,6 +1,5 @@
 """Quality-diversity search over the latents of a generator."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from qdgs_lightning.search.config import SearchConfig, SearchError
 from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, Start, as_int, make_scheduler
 from qdgs_lightning.search.evaluation import Evaluated, device_of, evaluate
 from qdgs_lightning.search.files import ArchiveError, read_tree, write_tree
+from qdgs_lightning.search.origin import as_json, check_origin
 from qdgs_lightning.search.state import (
     archives_of,
     capture,
@@ -114,7 +114,7 @@ class QDSearch:
                 f"search takes {self.minimum} (search.calibration at first, then search.emitters "
                 "x search.batch_size); give at least as many."
             )
-        self._check_origin()
+        self._origin = check_origin(self._generator, self._guidance, begun_with=self._origin)
         before = self._evaluations
         self._guidance.load_memory_state(self._memory)
         try:
@@ -162,9 +162,10 @@ class QDSearch:
         """Continue from what `state_dict` returned.
 
         Raises:
-            SearchError: The state comes from a search with other settings.
+            SearchError: The state comes from a search with other settings, or of another generator
+                or guidance.
         """
-        config = _as_json(asdict(self.config))
+        config = as_json(asdict(self.config))
         # How many rows go through at once decides no more than the last bits.
         del config["evaluation_batch_size"]
         for name, value in config.items():
@@ -173,8 +174,9 @@ class QDSearch:
                     f"The search to be continued was begun with search.{name}={stored}, not "
                     f"{value}; set it back, or begin a new search elsewhere."
                 )
-        self._evaluations = state["evaluations"]
-        self._origin = state["origin"]
+        # First, since what the emitters hold fits their own generator alone.
+        origin = check_origin(self._generator, self._guidance, begun_with=state["origin"])
+        self._evaluations, self._origin = state["evaluations"], origin
         self._forget()
         self._memory = copied(state["memory"]["guidance"])
         restore(self._random, state["memory"]["random"])
@@ -224,7 +226,6 @@ class QDSearch:
             )
         try:
             self.load_state_dict(tree["search"])
-            self._check_origin()
         except (KeyError, TypeError) as error:
             versions = tree.get("metadata", {}).get("versions", "unknown versions")
             raise ArchiveError(
@@ -354,31 +355,10 @@ class QDSearch:
     def _state(self) -> dict[str, Any]:
         """Return what `state_dict` does, in tensors that share memory with the search."""
         return {
-            "config": _as_json(asdict(self.config)),
+            "config": as_json(asdict(self.config)),
             "origin": self._origin,
             "evaluations": self._evaluations,
-            "calibration": _as_json(self._calibration),
+            "calibration": as_json(self._calibration),
             "scheduler": capture_scheduler(self._scheduler) if self._scheduler else None,
             "memory": {"guidance": self._memory, "random": capture(self._random)},
         }
-
-    def _check_origin(self) -> None:
-        """Prepare generator and guidance, and compare them with those the search began with."""
-        self._generator.prepare()
-        self._guidance.prepare()
-        origin = {
-            "generator": self._generator.fingerprint(),
-            "guidance": _as_json(self._guidance.describe()),
-        }
-        for name, value in origin.items():
-            if self._origin is not None and self._origin[name] != value:
-                raise SearchError(
-                    f"The search was begun with the {name} {self._origin[name]}, not {value}; "
-                    "bring that one back, or begin a new search elsewhere."
-                )
-        self._origin = origin
-
-
-def _as_json(value: object) -> Any:  # noqa: ANN401 (any JSON value)
-    """Return a value as it comes back from a JSON file, so that the two compare equal."""
-    return json.loads(json.dumps(value))

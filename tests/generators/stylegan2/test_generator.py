@@ -1,6 +1,7 @@
 """StyleGAN2 as a generator, from a file to an archive."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ import yaml
 from qdgs_lightning.cli import main
 from qdgs_lightning.generators import CheckpointError, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
-from qdgs_lightning.search import Archive
+from qdgs_lightning.precision import PrecisionError
+from qdgs_lightning.search import Archive, QDSearch, SearchConfig, SearchError
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
+from tests.toys import ToyGuidance
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -98,7 +101,7 @@ def test_wrong_arguments_are_refused(pickle: Path) -> None:
         StyleGAN2Generator(pickle, truncation_psi=3)
     with pytest.raises(StyleGAN2Error, match=r"latent_space is 'W\+'; give one of w, w\+"):
         StyleGAN2Generator(pickle, latent_space="W+")  # type: ignore[arg-type]
-    with pytest.raises(StyleGAN2Error, match="precision is 'fp16'; give one of float32"):
+    with pytest.raises(PrecisionError, match="precision is 'fp16'; give one of float32"):
         StyleGAN2Generator(pickle, precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(StyleGAN2Error, match="image_size is 0"):
         StyleGAN2Generator(pickle, image_size=0)
@@ -108,6 +111,42 @@ def test_wrong_arguments_are_refused(pickle: Path) -> None:
     generator.prepare()
     with pytest.raises(StyleGAN2Error, match=r"shape \(1, 3\); this generator draws \[n, 32\]"):
         generator(torch.zeros(1, 3))
+
+
+def test_a_generator_is_known_by_all_that_decides_images(pickle: Path) -> None:
+    def print_of(**options: Any) -> str:
+        generator = StyleGAN2Generator(pickle, **options)
+        generator.prepare()
+        return generator.fingerprint()
+
+    own = print_of()
+    changes: list[dict[str, Any]] = [
+        {"truncation_psi": 0.5},
+        {"latent_space": "w+"},
+        {"image_size": 16},
+        {"precision": "bfloat16"},
+    ]
+    assert len({own, *(print_of(**change) for change in changes)}) == 1 + len(changes)
+    assert own == print_of(truncation_psi=1, image_size=32)  # what it is anyway
+    with pytest.raises(CheckpointError, match=r"call prepare\(\) first"):
+        StyleGAN2Generator(pickle).fingerprint()
+
+
+def test_only_the_same_generator_continues_a_search(tmp_path: Path, pickle: Path) -> None:
+    config, path = SearchConfig(grid=(5, 5), calibration=20), tmp_path / "a.safetensors"
+    search = QDSearch(StyleGAN2Generator(pickle), ToyGuidance(), config)
+    search.run(20)
+    search.save(path)
+    for options, complaint in (
+        ({"latent_space": "w+"}, r"the latent_shape \[32\], not \[8, 32\]; bring .*a.safetensors"),
+        ({"truncation_psi": 0.5}, "the generator StyleGAN2Generator-.*, not StyleGAN2Generator-"),
+    ):
+        other = QDSearch(StyleGAN2Generator(pickle, **options), ToyGuidance(), config)
+        with pytest.raises(SearchError, match=complaint):
+            other.load(path)
+    same = QDSearch(StyleGAN2Generator(pickle), ToyGuidance(), config)
+    same.load(path)
+    assert same.evaluations == 20
 
 
 def test_convert_then_search(

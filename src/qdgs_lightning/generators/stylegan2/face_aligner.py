@@ -67,7 +67,7 @@ class FaceAligner(nn.Module):
         Args:
             generator: Prepared.
             size: Side of the crops.
-            force: Take the user's word for the alignment.
+            force: Take the user's word for the alignment; ``align: ffhq_unchecked`` in YAML.
 
         Raises:
             StyleGAN2Error: Neither the file's name nor the training set that it notes says FFHQ.
@@ -77,7 +77,9 @@ class FaceAligner(nn.Module):
         if not force and not any(re.search(r"ffhq(?!u)", name.lower()) for name in names):
             raise StyleGAN2Error(
                 f"Nothing says that {generator.checkpoint} was trained on FFHQ, and faces that are "
-                "aligned in another way would be cropped wrongly; add force=True if they are not."
+                "aligned in another way would be cropped wrongly: set `data.init_args.align` to "
+                "ffhq_unchecked (in Python, force=True) if its faces are aligned as those of FFHQ, "
+                "and to none if they are not."
             )
         return cls(size=size)
 

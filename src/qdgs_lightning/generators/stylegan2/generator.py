@@ -10,27 +10,10 @@ from torch import Tensor
 from qdgs_lightning.generators.base import Generator
 from qdgs_lightning.generators.stylegan2.checkpoint import CheckpointError, read_checkpoint
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
+from qdgs_lightning.precision import Precision, dtype_of
 from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 LatentSpace = Literal["w", "w+"]
-Precision = Literal["float32", "float16", "bfloat16"]
-
-_DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
-
-
-def dtype_of(precision: Precision) -> torch.dtype:
-    """Return what a precision is called in torch.
-
-    Raises:
-        StyleGAN2Error: There is none of this name.
-    """
-    if precision not in _DTYPES:
-        raise StyleGAN2Error(f"precision is {precision!r}; give one of {', '.join(_DTYPES)}.")
-    return _DTYPES[precision]
 
 
 class StyleGAN2Generator(Generator):
@@ -53,9 +36,10 @@ class StyleGAN2Generator(Generator):
         which: Network of an official pickle, ``G_ema`` or ``G``.
 
     Raises:
-        StyleGAN2Error: From the constructor: truncation, size or a name is out of its range. From
-            `prepare`: the network has labels and none was given, or the other way round, or its
-            images are not RGB.
+        StyleGAN2Error: From the constructor: truncation, size or latent space is out of its range.
+            From `prepare`: the network has labels and none was given, or the other way round, or
+            its images are not RGB.
+        PrecisionError: There is no such precision.
         CheckpointError: From `prepare`: the file is missing, corrupt, unsafe or of another kind.
 
     Example:
@@ -132,6 +116,17 @@ class StyleGAN2Generator(Generator):
             self.image_size = size if self._asked_size is None else self._asked_size
         super().prepare()
 
+    def settings(self) -> dict[str, object]:
+        """Return what decides images and prior beside the weights; see `Generator.settings`."""
+        size = self.network.synthesis.img_resolution  # raises where nothing is loaded yet
+        return {
+            "truncation_psi": float(self.truncation_psi),
+            "latent_space": self.latent_space,
+            "image_size": self._asked_size or size,
+            "label": self.label,
+            "precision": self.precision,
+        }
+
     def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
         """Map normal noise; see `Generator.sample_latents`. In W+ all layers get the same style."""
         mapping = self.network.mapping
@@ -174,7 +169,8 @@ class StyleGAN2Generator(Generator):
             precision: Of these images, instead of the generator's own.
 
         Raises:
-            StyleGAN2Error: Latents have another shape, or there is no such precision.
+            StyleGAN2Error: Latents have another shape.
+            PrecisionError: There is no such precision.
         """
         network = self.network
         ws = network.mapping.w_avg + self.w_std * self.layered(latents)
