@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest, entropy
+from scipy.stats import binom, binomtest, entropy
 from torch import Tensor
 
 from qdgs_lightning.audits import (
@@ -118,6 +118,70 @@ def test_a_group_without_images_may_still_exist() -> None:
         _annotations(_repeated([60, 0, 0, 0]), SKIN, units=units), num_bootstrap=50
     )
     assert table.shares[2].high == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.03, 0.1])
+def test_intervals_hold_small_shares_nineteen_times_of_twenty(share: float) -> None:
+    """Over all that a sample of forty could show: what is rare may not be in it at all."""
+    flawless = Confusion(counts=(_counts(torch.eye(2, 3), 500),))
+    held = dict.fromkeys(("as said", "corrected", "no group"), 0.0)
+    for seen in range(15):
+        chance = binom.pmf(seen, 40, share)
+        of_group = _annotations(_repeated([40 - seen, seen, 0]), AGE)
+        (plain,) = share_tables(of_group, num_bootstrap=40)
+        (right,) = share_tables(of_group, confusion=flawless, num_bootstrap=40)
+        unclear = _annotations(_repeated([40 - seen, 0, seen]), AGE)
+        (doubtful,) = share_tables(unclear, num_bootstrap=40)
+        for name, found in (
+            ("as said", plain.shares[1]),
+            ("corrected", right.shares[1]),
+            ("no group", doubtful.unclassified),
+        ):
+            assert found.value == pytest.approx(seen / 40)
+            held[name] += chance * (found.low <= share <= found.high)
+    assert min(held.values()) > 0.95
+
+
+def test_an_annotator_that_errs_knows_no_more_than_one_that_does_not() -> None:
+    """No corrected interval is narrower than the exact one of the same share."""
+    counts = _counts(torch.tensor([[0.95, 0.05, 0], [0.05, 0.95, 0]]), 200)
+    units = torch.arange(30).repeat_interleave(2)
+    for dark, of, size in ((4, torch.arange(204), 204), (0, units, 30)):
+        annotations = _annotations(_repeated([len(of) - dark, dark, 0]), AGE, units=of)
+        (table,) = share_tables(annotations, confusion=Confusion(counts=(counts,)))
+        assert table.shares[1].value == 0  # fewer are called so than by mistake
+        assert table.shares[1].high > 0.999 * (1 - 0.025 ** (1 / size))
+
+
+def test_what_is_all_of_no_group_has_no_corrected_shares() -> None:
+    counts = torch.tensor([[[0, 50, 0], [0, 0, 50], [50, 0, 0]]])
+    annotations = _annotations(_repeated([20, 0, 0]), AGE)
+    (table,) = share_tables(annotations, confusion=Confusion(counts=(counts,)), num_bootstrap=20)
+    assert all(math.isnan(value) for value in _values(table))
+
+
+def test_images_of_which_nothing_is_known_count_nowhere() -> None:
+    labels = torch.tensor([[0, -2], [-2, 1], [1, 0], [0, -1], [0, 1], [-2, -2]])
+    skin, age, both = share_tables(_annotations(labels, SKIN, AGE), num_bootstrap=30)
+    assert [table.unknown for table in (skin, age, both)] == [2, 2, 3]
+    assert [table.images for table in (skin, age, both)] == [4, 3, 2]
+    assert _values(skin) == [0.75, 0.25, 0]
+    assert _values(age) == pytest.approx([1 / 3, 2 / 3])
+    assert (skin.unclassified.value, age.unclassified.value) == (0, 0.25)
+    assert both.unclassified.value == pytest.approx(1 / 3)
+    assert (skin.effective_size, age.effective_size) == (4, 3)
+    kept = labels[labels[:, 0] >= -1][:, :1]
+    (alone,) = share_tables(_annotations(kept, SKIN), num_bootstrap=30)
+    assert skin.unclassified.high == alone.unclassified.high == pytest.approx(1 - 0.025 ** (1 / 4))
+    # Most replicates of these identities are of unknown images alone.
+    few = torch.where(torch.arange(60) < 2, 0, -2)
+    units = torch.arange(30).repeat_interleave(2)
+    (table,) = share_tables(_annotations(few, SKIN, units=units), num_bootstrap=200)
+    assert table.shares[1][:2] == (0, 0)
+    assert table.shares[1].high == table.unclassified.high == pytest.approx(0.975)
+    (table,) = share_tables(_annotations(torch.full((4,), -2), SKIN), num_bootstrap=20)
+    assert table.unknown == 4
+    assert math.isnan(table.unclassified.value)
 
 
 def test_nothing_classified_has_no_shares() -> None:

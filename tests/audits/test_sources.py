@@ -1,14 +1,24 @@
 """Images of every source, in the order of their names and with their units and weights."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from qdgs_lightning.audits import AuditError, Elites, ImageSet, PriorSamples
+from qdgs_lightning.audits import (
+    AuditError,
+    Elites,
+    ImageSet,
+    PriorSamples,
+    PromptAnnotator,
+    annotation_settings,
+)
 from qdgs_lightning.datasets import open_face_dataset
-from qdgs_lightning.sampling import ArchiveSampler, MeasureBins, seeded_generator
+from qdgs_lightning.sampling import ArchiveSampler, MeasureBins
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.seeding import seeded_generator
 from tests.commands.face_sets import copied, image_file, photos
 from tests.toys import ToyGenerator, ToyGuidance
 
@@ -100,6 +110,50 @@ def test_elites_as_often_as_they_are_drawn(archive: Path) -> None:
     assert len(images) < 400
     with pytest.raises(AuditError, match="labels latents by `guidance`"):
         Elites(archive=archive, generator=ToyGenerator(), sampler=sampler)
+
+
+def test_a_source_says_how_its_images_are_drawn(archive: Path, tmp_path: Path) -> None:
+    """Two that draw other images, or as many of them as they like, are not described alike."""
+    bins = [MeasureBins(measure=0, intervals=[(0, 0.4), (0.6, 1)], names=["dim", "red"])]
+
+    def elites(**options: Any) -> dict[str, object]:
+        sampler = ArchiveSampler(bins=bins, **options)
+        return Elites(
+            archive=archive, generator=ToyGenerator(), sampler=sampler, guidance=ToyGuidance()
+        ).describe()
+
+    said = [
+        elites(),
+        elites(proportions={"dim": 0.9, "red": 0.1}),
+        elites(proportions={"dim": 0.1, "red": 0.9}),
+        elites(even_over="cells"),
+        elites(max_repeats=3),
+        ImageSet(tmp_path, sample=5).describe(),
+        ImageSet(tmp_path, sample=5, seed=1).describe(),
+        ImageSet(tmp_path).describe(),
+    ]
+    assert len({json.dumps(each, sort_keys=True) for each in said}) == len(said)
+    assert ImageSet(tmp_path, seed=1).describe() == said[-1]  # nothing is drawn
+
+
+def test_an_unfinished_audit_is_of_one_way_to_draw(archive: Path) -> None:
+    """Both quotas draw every candidate, the one more often the dim and the other the red."""
+    bins = [MeasureBins(measure=0, intervals=[(0, 0.4), (0.6, 1)], names=["dim", "red"])]
+    annotator = PromptAnnotator(guidance=ToyGuidance(), bins=bins)
+    settings = []
+    for dim in (0.3, 0.7):
+        source = Elites(
+            archive=archive,
+            generator=ToyGenerator(),
+            sampler=ArchiveSampler(
+                bins=bins, max_repeats=200, proportions={"dim": dim, "red": 1 - dim}
+            ),
+            guidance=ToyGuidance(),
+            n=400,
+        )
+        images = source.open(CPU)
+        settings.append(annotation_settings(source, images, annotator, batch_size=9, device=CPU))
+    assert [key for key in settings[0] if settings[0][key] != settings[1][key]] == ["source"]
 
 
 def test_an_archive_of_another_generator_is_refused(archive: Path) -> None:

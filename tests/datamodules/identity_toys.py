@@ -1,6 +1,7 @@
 """Identities of a toy generator, and what records the batches that are made of them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def fit(
     epochs: int = 1,
     checkpoint: Path | None = None,
     archives: list[Archive] | None = None,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> tuple[Recorder, Trainer]:
     recorder = Recorder() if recorder is None else recorder
@@ -133,7 +135,7 @@ def fit(
         max_epochs=epochs,
         reload_dataloaders_every_n_epochs=1,
         logger=False,
-        callbacks=[Refresh(archives)] if archives else [],
+        callbacks=[*callbacks, *([Refresh(archives)] if archives else [])],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
 from qdgs_lightning.datamodules.face_drawing import FaceDrawer, precision_of
-from qdgs_lightning.generators import FileEdits, StyleGAN2Generator
+from qdgs_lightning.generators import FaceAligner, FileEdits, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
-from qdgs_lightning.generators.stylegan2.generator import Precision
 from qdgs_lightning.guidance import Evaluation
+from qdgs_lightning.precision import Precision, PrecisionError
 from qdgs_lightning.sampling import IdentityTable, MeasureBins, PriorSampler
 from tests.datamodules.identity_toys import HALVES, fit, toy_data
 from tests.toys import ToyGenerator, ToyGuidance
@@ -122,8 +122,19 @@ def test_a_resumed_run_says_that_it_draws_otherwise(tmp_path: Path) -> None:
         faces().load_state_dict(states["earlier"])
 
 
+def test_a_user_s_word_for_the_alignment_is_taken_from_yaml() -> None:
+    with pytest.raises(StyleGAN2Error, match=r"`data\.init_args\.align` to ffhq_unchecked .* none"):
+        faces(align="ffhq").prepare_synthesis()
+    data = faces(align="ffhq_unchecked", image_size=32)
+    with torch.no_grad():
+        expected = FaceAligner(size=32)(avatars()(data.identities().latents))
+    torch.testing.assert_close(
+        data.render(torch.arange(data.num_images)), expected, atol=0.51 / 255, rtol=0
+    )
+
+
 def test_what_cannot_be_drawn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StyleGAN2Error, match="precision is 'bf16'; give one of float32, float16"):
+    with pytest.raises(PrecisionError, match="precision is 'bf16'; give one of float32, float16"):
         faces(draw_precision="bf16").prepare_synthesis()
     with pytest.raises(DataModuleError, match="half precision are for StyleGAN2Generator, not for"):
         toy_data(draw_precision="float16").prepare_synthesis()

@@ -1,7 +1,10 @@
 """Phases of the shapes data, and what ranks draw."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -16,8 +19,8 @@ from qdgs_lightning.sampling import (
     ArchiveSampler,
     MeasureBins,
     RejectionSampler,
-    seeded_generator,
 )
+from qdgs_lightning.seeding import seeded_generator
 from qdgs_lightning.tasks import ShapeClassification
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 
@@ -176,7 +179,7 @@ def test_a_pool_needs_all_its_parts_before_training(missing: str) -> None:
             [replace(SHAPE_AND_COLOUR[0], intervals=[(0, 1), (1, 2), (2, 3)], names=None)] * 2,
             "two bins of two intervals",
         ),
-        ([SHAPE_AND_COLOUR[0], replace(SHAPE_AND_COLOUR[1], measure=2)], "the guidance has 2"),
+        ([SHAPE_AND_COLOUR[0], replace(SHAPE_AND_COLOUR[1], measure=2)], "guidance has only 2"),
     ],
 )
 def test_bins_that_would_fail_later_are_refused_at_once(
@@ -184,7 +187,7 @@ def test_bins_that_would_fail_later_are_refused_at_once(
 ) -> None:
     data = _data()
     data.sampler = RejectionSampler(bins=bins, evaluations=200)
-    with pytest.raises(DataModuleError, match=complaint):
+    with pytest.raises(QDGSError, match=complaint):
         data.setup("fit")
 
 
@@ -221,3 +224,31 @@ def test_images_are_drawn_without_gradient_and_on_demand() -> None:
     assert images.requires_grad is False
     assert torch.equal(images, torch.full((2, 3, 128, 128), 0.5))
     assert [label.tolist() for label in labels] == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_no_image_of_a_training_set_is_held_out(seed: int) -> None:
+    """With as many images as the held-out sets have, for numbers depend on how many there are."""
+    held_out = {
+        image.tobytes()
+        for loader in (ShapesDataModule().val_dataloader(), ShapesDataModule().test_dataloader())
+        for images, _, _ in loader
+        for image in images.numpy()
+    }
+    for size, second in product((500, 5000), ("real", "oracle")):
+        epochs = int(second == "real")
+        data = ShapesDataModule(
+            second_phase=cast(SecondPhase, second),
+            real_epochs=epochs,
+            samples_per_epoch=size,
+            batch_size=250,
+            seed=seed,
+        )
+        data.trainer = Trainer(logger=False, reload_dataloaders_every_n_epochs=1)
+        seen = {
+            image.tobytes()
+            for images, _, _ in cast(Iterable[list[Tensor]], data.train_dataloader())
+            for image in images.numpy()
+        }
+        assert len(seen) > 0.99 * size
+        assert not seen & held_out

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from qdgs_lightning.datamodules import DataModuleError
 from qdgs_lightning.datamodules.face_drawing import epoch_order
+from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import FaceAligner
 from qdgs_lightning.sampling import (
@@ -230,11 +231,11 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
                     bins=[MeasureBins(measure=2, intervals=HALVES)], evaluations=9
                 )
             },
-            r"measures \[2\], but the guidance has 2",
+            "for measure 2, but the guidance has only 2",
         ),
     )
     for options, complaint in settings:
-        with pytest.raises(DataModuleError, match=complaint):
+        with pytest.raises(QDGSError, match=complaint):
             fit(tmp_path, toy_data(**{"sampler": prior(), **options}))
     with pytest.raises(DataModuleError, match="add the QDRefresh callback"):
         fit(tmp_path, toy_data())

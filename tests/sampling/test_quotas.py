@@ -15,10 +15,10 @@ from qdgs_lightning.sampling import (
     PriorSampler,
     RejectionSampler,
     SamplingError,
-    seeded_generator,
 )
 from qdgs_lightning.sampling.base import measure_prompts
 from qdgs_lightning.sampling.quotas import Quotas
+from qdgs_lightning.seeding import seeded_generator
 from tests.toys import ToyGenerator, ToyGuidance
 
 CLASSES = [["light", "dark"], ["young", "old"]]

@@ -90,6 +90,27 @@ def test_groups_are_compared_in_every_validation(tmp_path: Path, data: FaceDataM
     assert len(recognizer.fairness.records["rfw"]) == 2
 
 
+@pytest.mark.parametrize("names", [["lfw", *GROUPS], GROUPS], ids=len)
+def test_means_are_of_what_is_no_group_or_of_groups_alone(
+    tmp_path: Path, data: FaceDataModule, names: list[str]
+) -> None:
+    data.validate_on = data.test_on = tuple(names)
+    recognizer = FaceRecognizer(backbone=small(), num_bootstrap=0)
+    ours = trainer(tmp_path)
+    validated = ours.validate(recognizer, datamodule=data, verbose=False)[0]
+    tested = ours.test(recognizer, datamodule=data, verbose=False)[0]
+    found = {
+        name: verification_accuracy(*embedded(recognizer.backbone, tmp_path / f"{name}.bin"))
+        for name in names
+    }
+    averaged = ["lfw"] if "lfw" in names else GROUPS
+    truth = sum(found[name].accuracy for name in averaged) / len(averaged)
+    kept = json.loads((tmp_path / "run" / "version_0" / "verification.json").read_text())
+    for mean in (validated["val/mean"], tested["test/mean"], kept["mean"]):
+        assert mean == pytest.approx(truth)
+    assert found["rfw_asian"].accuracy != pytest.approx(truth)
+
+
 def test_a_resumed_fit_goes_on_with_the_curve(tmp_path: Path, data: FaceDataModule) -> None:
     _, whole = fit(tmp_path, data, 2, val_check_interval=0.5)
     half, _ = fit(tmp_path, data, 1, val_check_interval=0.5)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -16,11 +16,14 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from qdgs_lightning.callbacks import EmbeddingWriter
-from qdgs_lightning.datamodules import FaceAugmentation, FaceDataModule
+from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, FaceDataModule
 from qdgs_lightning.datasets import load_verification_pairs
+from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.metrics import verification_accuracy
 from qdgs_lightning.models import AdaFace, ArcFace, CosFace, IResNet
 from qdgs_lightning.tasks import FaceRecognitionError, FaceRecognizer
+from tests.datamodules.identity_toys import toy_data
+from tests.datamodules.test_resuming import Keeper
 from tests.faces import write_benchmark, write_training_set
 
 
@@ -166,6 +169,21 @@ def test_predictions_are_kept_with_names(tmp_path: Path, data: FaceDataModule) -
     assert not list(folder.glob(".unfinished*"))
 
 
+def test_predictions_of_a_part_are_not_kept(
+    tmp_path: Path, data: FaceDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = FaceRecognizer(backbone=small())
+    ours = trainer(tmp_path, callbacks=[EmbeddingWriter()], limit_predict_batches=1)
+    with pytest.raises(
+        QDGSError, match=r"9 of 41 images were embedded, .* `limit_predict_batches`"
+    ):
+        ours.predict(recognizer, datamodule=data, return_predictions=False)
+    monkeypatch.chdir(tmp_path)
+    trial = trainer(tmp_path, callbacks=[EmbeddingWriter()], fast_dev_run=True)
+    trial.predict(recognizer, datamodule=data, return_predictions=False)
+    assert not [path for path in tmp_path.rglob("*") if "embeddings" in path.name]
+
+
 def test_a_checkpoint_serves_another_head_or_none(tmp_path: Path, data: FaceDataModule) -> None:
     recognizer = FaceRecognizer(backbone=small(), head=AdaFace, optimizer=sgd)
     first = trainer(tmp_path, max_epochs=1)
@@ -212,20 +230,75 @@ def test_weights_are_taken_over_once(tmp_path: Path, data: FaceDataModule) -> No
 
 def test_a_resumed_run_goes_on_as_it_would_have(tmp_path: Path, data: FaceDataModule) -> None:
     data.augmentation = FaceAugmentation()
+    data.num_workers, data.eval_batch_size = 2, 80
 
-    def run(epochs: int, ckpt_path: Path | None = None) -> tuple[Trainer, FaceRecognizer]:
+    def run(checkpoint: str | None = None, **options: Any) -> dict[str, Tensor]:
         torch.manual_seed(0)
         recognizer = FaceRecognizer(backbone=small(), head=AdaFace, optimizer=sgd, warmup=1)
-        ours = trainer(tmp_path, max_epochs=epochs)
-        ours.fit(recognizer, datamodule=data, ckpt_path=ckpt_path)
-        return ours, recognizer
+        trainer(tmp_path, max_epochs=2, val_check_interval=0.5, **options).fit(
+            recognizer,
+            datamodule=data,
+            ckpt_path=None if checkpoint is None else tmp_path / f"{checkpoint}.ckpt",
+        )
+        return recognizer.state_dict()
 
-    _, whole = run(2)
-    half, _ = run(1)
-    half.save_checkpoint(tmp_path / "half.ckpt")
-    _, resumed = run(2, tmp_path / "half.ckpt")
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value, msg=name)
+    whole = run(callbacks=[Keeper(tmp_path)])
+    for checkpoint in ("0-2", "0-1-validated", "0-end"):
+        resumed = run(checkpoint)
+        for name, value in whole.items():
+            torch.testing.assert_close(resumed[name], value, msg=f"{checkpoint} {name}")
+
+
+class Rates(Callback):
+    """Notes the learning rate of every batch."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Note it."""
+        self.found.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ({"max_epochs": 3}, 8),
+        ({"max_steps": 9}, 8),
+        ({"max_epochs": 30, "max_steps": 9}, 8),
+        ({"max_epochs": -1, "max_steps": 9}, 8),
+        ({"max_epochs": 3, "accumulate_grad_batches": 3}, 4),  # two steps to an epoch
+        ({"max_epochs": 3, "limit_train_batches": 3}, 6),
+    ],
+    ids=str,
+)
+def test_a_warm_up_takes_the_epochs_that_it_was_given(
+    tmp_path: Path, data: FaceDataModule, limits: dict[str, int], steps: int
+) -> None:
+    """Two epochs of four batches, whatever else the trainer is told."""
+    rates = Rates()
+    recognizer = FaceRecognizer(backbone=small(), head=ArcFace, optimizer=sgd, warmup=2)
+    ours = trainer(tmp_path, limit_val_batches=0, callbacks=[rates], **limits)
+    ours.fit(recognizer, datamodule=data)
+    assert ours.global_step >= 6
+    each = limits.get("accumulate_grad_batches", 1)
+    for batch, rate in enumerate(rates.found):
+        step = 2 * (batch // 4) + batch % 4 // each if each > 1 else batch
+        assert rate == pytest.approx(0.05 * min(1, (step + 1) / steps))
+
+
+def test_a_warm_up_in_epochs_needs_data_that_are_there(tmp_path: Path) -> None:
+    recognizer = FaceRecognizer(backbone=small(), head=ArcFace, optimizer=sgd, warmup=1)
+    with pytest.raises(DataModuleError, match=r"add the QDRefresh callback .*count `warmup` in s"):
+        trainer(tmp_path, max_epochs=1, reload_dataloaders_every_n_epochs=1).fit(
+            recognizer, datamodule=toy_data(image_size=32)
+        )
 
 
 def test_a_loss_that_is_not_finite_keeps_the_batch(tmp_path: Path, data: FaceDataModule) -> None:

@@ -1,10 +1,25 @@
 """Warm-up beside a schedule, and which weights decay."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR, MultiStepLR, PolynomialLR
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LambdaLR,
+    LRScheduler,
+    MultiplicativeLR,
+    MultiStepLR,
+    OneCycleLR,
+    PolynomialLR,
+    SequentialLR,
+)
 
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.tasks.optimization import decay_groups, warmed_up
@@ -49,9 +64,42 @@ def test_without_warm_up_the_scheduler_acts_alone_and_may_be_any() -> None:
     assert rates(None, "epoch", warmup_steps=0) == 12 * [1]
 
 
-def test_schedulers_that_would_undo_the_warm_up_are_refused() -> None:
-    with pytest.raises(ConfigError, match="LambdaLR does not go together"):
-        rates(lambda o: LambdaLR(o, lambda _: 1.0), "step", warmup_steps=3)
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        lambda o: LambdaLR(o, lambda _: 1.0),
+        lambda o: LambdaLR(o, lambda step: step / 100),
+        lambda o: OneCycleLR(o, 1.0, total_steps=12, cycle_momentum=False),
+        lambda o: CyclicLR(o, 0.1, 1.0, cycle_momentum=False),
+        lambda o: CosineAnnealingWarmRestarts(o, 6),
+        lambda o: SequentialLR(o, [ConstantLR(o, 1.0), CosineAnnealingLR(o, 8)], [2]),
+    ],
+)
+def test_schedulers_that_would_undo_the_warm_up_are_refused(
+    scheduler: Callable[[Optimizer], LRScheduler],
+) -> None:
+    with pytest.raises(ConfigError, match=r"(LR|Restarts) does not go together.* and not 0\.33"):
+        rates(scheduler, "step", warmup_steps=3)
+    assert rates(scheduler, "step", warmup_steps=0)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        lambda o: MultiStepLR(o, [3, 7]),
+        lambda o: PolynomialLR(o, 12, power=2),
+        lambda o: CosineAnnealingLR(o, 12),
+        lambda o: ExponentialLR(o, 0.9),
+        lambda o: MultiplicativeLR(o, lambda _: 0.8),
+    ],
+)
+def test_schedulers_that_multiply_go_on_under_the_warm_up(
+    scheduler: Callable[[Optimizer], LRScheduler],
+) -> None:
+    alone = rates(scheduler, "step", warmup_steps=0)
+    rise = [min(1, (step + 1) / 5) for step in range(12)]
+    expected = [r * rate for r, rate in zip(rise, alone, strict=True)]
+    assert rates(scheduler, "step", warmup_steps=5) == pytest.approx(expected)
 
 
 def test_what_does_not_decay() -> None:

@@ -5,12 +5,12 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from rich.table import Table
 
 from qdgs_lightning.audits.shares import Distances, ShareTable
+from qdgs_lightning.files import strict_json
 from qdgs_lightning.metrics.bootstrap import Estimate
 
 
@@ -24,6 +24,8 @@ class SourceReport:
         labelled_by: Who says what they show, in JSON types.
         images: How many there are.
         units: How many identities, or images on their own, the intervals are of.
+        num_bootstrap: How many replicates of them.
+        seed: Of the replicates.
         tables: Shares along each attribute and their intersections.
     """
 
@@ -32,13 +34,14 @@ class SourceReport:
     labelled_by: dict[str, object]
     images: int
     units: int
+    num_bootstrap: int
+    seed: int
     tables: list[ShareTable]
 
 
 def report_json(reports: Sequence[SourceReport]) -> str:
     """Write reports as JSON; what is no number or infinite is null."""
-    content = [_plain(asdict(report) | {"tables": report.tables}) for report in reports]
-    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return json.dumps(strict_json(reports), indent=2, allow_nan=False) + "\n"
 
 
 def report_csv(reports: Sequence[SourceReport]) -> str:
@@ -57,7 +60,7 @@ def report_csv(reports: Sequence[SourceReport]) -> str:
 
 def report_markdown(reports: Sequence[SourceReport]) -> str:
     """Write reports as a page, the sets side by side."""
-    parts = ["# Audit", *(_introduction(report) for report in reports), _LEGEND]
+    parts = ["# Audit", *map(_introduction, reports), _legend(reports[0])]
     for tables in _side_by_side(reports):
         header = [" x ".join(tables[0].attributes), *(report.name for report in reports)]
         lines = [header, ["---"] * len(header), *_rows(tables)]
@@ -75,10 +78,13 @@ def report_terminal(reports: Sequence[SourceReport]) -> Iterator[Table]:
         yield shown
 
 
-_LEGEND = (
-    "Shares in % of the images that show a group, with intervals of 95 %. Distances: total "
-    "variation in %, then Kullback-Leibler divergence in nats."
-)
+def _legend(report: SourceReport) -> str:
+    """Say what the numbers are, and what their intervals depend on."""
+    return (
+        "Shares in % of the images that show a group, with intervals of 95 % by "
+        f"{report.num_bootstrap:,} bootstrap replicates of seed {report.seed}. Distances: total "
+        "variation in %, then Kullback-Leibler divergence in nats."
+    )
 
 
 def _introduction(report: SourceReport) -> str:
@@ -100,6 +106,8 @@ def _rows(tables: Sequence[ShareTable]) -> Iterator[list[str]]:
     for place, group in enumerate(tables[0].groups):
         yield [group, *(_share(table, place) for table in tables)]
     yield ["images", *(f"{table.images:,}" for table in tables)]
+    if any(table.unknown for table in tables):
+        yield ["not known", *(f"{table.unknown:,}" for table in tables)]
     yield ["effective size", *(f"{table.effective_size:,.0f}" for table in tables)]
     yield ["no group", *(_percent(table.unclassified) for table in tables)]
     yield ["effective groups", *(_number(table.effective_groups, 2) for table in tables)]
@@ -148,6 +156,7 @@ def _numbers(table: ShareTable) -> Iterator[tuple[str, str, Estimate | float]]:
         if table.target is not None:
             yield "target", group, table.target[place]
     yield "images", "", table.images
+    yield "images not known", "", table.unknown
     yield "effective size", "", table.effective_size
     yield "no group", "", table.unclassified
     yield "effective groups", "", table.effective_groups
@@ -155,21 +164,3 @@ def _numbers(table: ShareTable) -> Iterator[tuple[str, str, Estimate | float]]:
         if distances is not None:
             yield f"total variation to {other}", "", distances.total_variation
             yield f"kl to {other}", "", distances.kl
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (a tree of several types)
-    """Turn a tree into JSON types, estimates into objects."""
-    match value:
-        case Estimate():
-            return {name: _plain(number) for name, number in value._asdict().items()}
-        case ShareTable() | Distances():
-            return {name: _plain(item) for name, item in vars(value).items()}
-        case dict():
-            return {str(name): _plain(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-        case None | bool() | int() | float() | str():
-            return value
-    return str(value)

@@ -20,6 +20,7 @@ from qdgs_lightning.sampling.quotas import Quotas
 Array = npt.NDArray[np.float64]
 
 _CELLS = 2_000_000  # numbers to hold at once
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class Annotations:
 
     Attributes:
         attributes: What is said of an image.
-        labels: Int64 ``[n, len(attributes)]``; -1 where an image shows no class clearly.
+        labels: Int64 ``[n, len(attributes)]``; -1 where an image shows no class clearly, and -2
+            where nothing was said of it.
         units: What replicates of the set are drawn from, such as identities, int64, shape ``[n]``,
             from 0 without gaps.
         weights: How often each image counts, float64, shape ``[n]``.
@@ -71,8 +73,9 @@ class ShareTable:
             annotator's errors where these are known.
         said: Those shares as the annotator said; None where nothing was corrected.
         images: How many images are of a group.
-        effective_size: As many units of equal weight are as many as these (Kish).
-        unclassified: Share of all images that are of no group, as the annotator said.
+        unknown: How many images nothing was said of; they are left out of everything else.
+        effective_size: As many units of equal weight are as many as those of a group (Kish).
+        unclassified: Share of the known images that are of no group, as the annotator said.
         effective_groups: Number of equal groups of the same entropy, ``exp(-sum p log p)``.
         to_uniform: Distance to equal shares.
         target: Shares that were asked for, if any.
@@ -84,6 +87,7 @@ class ShareTable:
     shares: tuple[Estimate, ...]
     said: tuple[Estimate, ...] | None
     images: int
+    unknown: int
     effective_size: float
     unclassified: Estimate
     effective_groups: Estimate
@@ -121,7 +125,8 @@ def share_tables(
     Intervals are of 95 %, by the percentiles of replicates of the units; those of shares of
     images on their own hold the exact one as well, and so does that of a group without images.
     Where errors are corrected, the sample that these are known from is drawn anew as well; those
-    on different attributes are taken to be independent, given what the image truly shows.
+    on different attributes are taken to be independent, given what the image truly shows. The
+    exact interval is then that of an annotator without errors, the least that one can be.
 
     Args:
         annotations: The set.
@@ -146,7 +151,7 @@ def share_tables(
     counts = [
         csr_array(
             (
-                annotations.weights.numpy(),
+                (annotations.weights * _known(annotations, axes)).numpy(),
                 (
                     np.ravel_multi_index(labels[:, axes].T, [levels[axis] for axis in axes]),
                     units.numpy(),
@@ -189,32 +194,24 @@ def _table(
 ) -> ShareTable:
     """Sum up counts of what was said, those of the set first; the last level is of no class."""
     names = [annotations.attributes[axis].classes for axis in axes]
+    clear = annotations.labels[:, list(axes)].ge(0).all(1)
+    known = _known(annotations, axes)
     said = _among_groups(drawn, names)
-    size, single = _effective_size(annotations, axes)
     shares = said if errors is None else _corrected(drawn, errors, names)
-
-    def estimates(values: Array, *, exact: bool) -> tuple[Estimate, ...]:
-        return tuple(
-            Estimate.of(
-                column,
-                trials=size if size and exact and (single or np.ptp(column) == 0) else None,
-            )
-            for column in values.T
-        )
-
-    total = drawn.reshape(len(drawn), -1).sum(1)
-    classified = drawn[:, *(slice(-1) for _ in axes)].reshape(len(drawn), -1).sum(1)
+    groups = drawn[:, *(slice(-1) for _ in axes)].reshape(len(drawn), -1).sum(1)
+    both = np.stack([groups, drawn.reshape(len(drawn), -1).sum(1) - groups], axis=1)
     entropy = -_sum_p_log(shares, shares)
     uniform = np.full(shares.shape[1], 1 / shares.shape[1])
     aim = None if target is None else target.flatten().numpy()
     return ShareTable(
         attributes=tuple(annotations.attributes[axis].name for axis in axes),
         groups=tuple(" ".join(parts) for parts in product(*names)),
-        shares=estimates(shares, exact=errors is None),
-        said=None if errors is None else estimates(said, exact=True),
-        images=int(annotations.labels[:, list(axes)].ge(0).all(1).sum()),
-        effective_size=size,
-        unclassified=Estimate.of((total - classified) / total),
+        shares=_estimates(shares, annotations, clear),
+        said=None if errors is None else _estimates(said, annotations, clear),
+        images=int(clear.sum()),
+        unknown=int((~known).sum()),
+        effective_size=_effective_size(annotations, clear),
+        unclassified=_estimates(_normalised(both), annotations, known)[1],
         effective_groups=Estimate.of(np.exp(entropy)),
         to_uniform=_distances(shares, uniform),
         target=None if aim is None else tuple(aim.tolist()),
@@ -222,36 +219,56 @@ def _table(
     )
 
 
-def _effective_size(annotations: Annotations, axes: Sequence[int]) -> tuple[int, bool]:
-    """How many units of equal weight the classified images are worth, and if each is a unit."""
-    clear = annotations.labels[:, list(axes)].ge(0).all(1)
-    weights = annotations.weights * clear
+def _known(annotations: Annotations, axes: Sequence[int]) -> Tensor:
+    """Tell of which images something was said along all of these attributes."""
+    return annotations.labels[:, list(axes)].ge(-1).all(1)
+
+
+def _effective_size(annotations: Annotations, chosen: Tensor) -> int:
+    """How many units of equal weight the chosen images are worth."""
+    if not chosen.any():
+        return 0
     per_unit = torch.zeros(int(annotations.units.max()) + 1, dtype=torch.float64)
-    per_unit.index_add_(0, annotations.units, weights)
-    if not clear.any():
-        return 0, False
-    size = float(per_unit.sum() ** 2 / per_unit.square().sum())
-    return round(size), len(per_unit) == len(annotations.units)
+    per_unit.index_add_(0, annotations.units, annotations.weights * chosen)
+    return round(float(per_unit.sum() ** 2 / per_unit.square().sum()))
+
+
+def _estimates(shares: Array, annotations: Annotations, chosen: Tensor) -> tuple[Estimate, ...]:
+    """Estimate shares of the chosen images, from the set itself and its replicates, by column."""
+    size = _effective_size(annotations, chosen)
+    single = int(annotations.units.max()) + 1 == len(annotations.units)
+    estimates = []
+    for column in shares.T:
+        defined = column[~np.isnan(column)]
+        # Replicates of what is not there, or of nothing else, do not differ.
+        alike = len(defined) > 0 and np.ptp(defined) < _ROUNDING
+        estimates.append(Estimate.of(column, trials=size if single or alike else None))
+    return tuple(estimates)
 
 
 def _among_groups(counts: Array, names: Sequence[Sequence[str]]) -> Array:
     """Shares of the groups, without what is of none; NaN where nothing is of one."""
-    groups = counts[:, *(slice(len(classes)) for classes in names)].reshape(len(counts), -1)
-    total = groups.sum(1, keepdims=True)
-    shares = np.full_like(groups, np.nan)
-    np.divide(groups, total, out=shares, where=total > 0)
+    return _normalised(
+        counts[:, *(slice(len(classes)) for classes in names)].reshape(len(counts), -1)
+    )
+
+
+def _normalised(counts: Array) -> Array:
+    """Divide rows by their sums; NaN where there is nothing."""
+    total = counts.sum(1, keepdims=True)
+    shares = np.full_like(counts, np.nan)
+    np.divide(counts, total, out=shares, where=total > 0)
     return shares
 
 
 def _corrected(drawn: Array, errors: list[Tensor], names: Sequence[Sequence[str]]) -> Array:
     """Correct every replicate of a set by the replicate of the errors of the same number."""
-    flat = torch.from_numpy(drawn.reshape(len(drawn), -1))
-    said = flat / flat.sum(1, keepdim=True)
+    said = torch.from_numpy(_normalised(drawn.reshape(len(drawn), -1)))
     shape = [error.shape[1] for error in errors]
     true = torch.full((len(drawn), int(np.prod(shape))), torch.nan, dtype=torch.float64)
     for row in range(len(drawn)):
         rates = reduce(torch.kron, [error[row] for error in errors])
-        if not rates.isnan().any():
+        if not rates.isnan().any() and not said[row].isnan().any():
             true[row] = corrected(said[row], rates)
     return _among_groups(true.reshape(-1, *shape).numpy(), names)
 

@@ -15,8 +15,9 @@ from qdgs_lightning.datasets import NamedImages, open_named_images
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.sampling import Sampler, seeded_generator
+from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
+from qdgs_lightning.seeding import seeded_generator
 
 
 class AuditError(QDGSError):
@@ -138,8 +139,9 @@ class ImageSet(Source):
         )
 
     def describe(self) -> dict[str, object]:
-        """Name the set."""
-        return {"class": type(self).__name__, "path": str(self.path), "sample": self.sample}
+        """Name the set, and the draws of a sample."""
+        drawn = {} if self.sample is None else {"sample": self.sample, "seed": self.seed}
+        return {"class": type(self).__name__, "path": str(self.path), **drawn}
 
 
 class PriorSamples(Source):
@@ -243,8 +245,12 @@ class Elites(Source):
         """Name the archive and how it is drawn from."""
         drawn: dict[str, object] = {}
         if self.sampler is not None:
-            sampler: dict[str, object] = {"class": type(self.sampler).__name__}
-            drawn = {"sampler": sampler | self.sampler.describe(), "n": self.n, "seed": self.seed}
+            sampler = {
+                "class": type(self.sampler).__name__,
+                **self.sampler.describe(),
+                **self.sampler.describe_draws(),
+            }
+            drawn = {"sampler": sampler, "n": self.n, "seed": self.seed}
         made_by = self.generator.fingerprint()
         name = type(self).__name__
         return {"class": name, "archive": str(self.archive), "generator": made_by, **drawn}

@@ -7,17 +7,17 @@ from typing import cast
 from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 
 from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
+from qdgs_lightning.datamodules.resuming import ResumableLoader, ResumableSampler
 from qdgs_lightning.datasets import (
     NamedImages,
     VerificationPairs,
     load_benchmarks,
     open_named_images,
 )
-from qdgs_lightning.sampling import seeded_generator
+from qdgs_lightning.seeding import seeded_generator
 
 FaceItem = tuple[Tensor, int]
 FaceBatch = tuple[Tensor, Tensor]
@@ -166,12 +166,13 @@ class FaceBenchmarks:
         dataset: Dataset[FaceItem],
         batch_size: int,
         *,
-        sampler: DistributedSampler[FaceItem] | None = None,
+        sampler: ResumableSampler[FaceItem] | None = None,
         drop_last: bool = False,
     ) -> DataLoader[FaceItem]:
-        """Load a dataset of images as the settings say."""
+        """Load a dataset of images as the settings say; to be trained on, with a sampler."""
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
-        return DataLoader(
+        loader = DataLoader if sampler is None else ResumableLoader
+        return loader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,

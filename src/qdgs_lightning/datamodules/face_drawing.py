@@ -3,20 +3,21 @@
 from typing import Literal, NamedTuple
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 
 from qdgs_lightning.datamodules.checks import DataModuleError
+from qdgs_lightning.datamodules.resuming import ResumableLoader, ResumableSampler
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.generators.stylegan2 import FaceAligner, IdentityEdits, StyleGAN2Generator
-from qdgs_lightning.generators.stylegan2.generator import Precision, dtype_of
+from qdgs_lightning.precision import Precision, dtype_of
 from qdgs_lightning.sampling import IdentityTable
 from qdgs_lightning.search.evaluation import device_of
 
-Align = Literal["ffhq", "none"]
+Align = Literal["ffhq", "ffhq_unchecked", "none"]
 
 RESIDUES = 64
 """The place of an image in an epoch and its number are the same modulo this."""
@@ -45,16 +46,6 @@ class RowBatches(Dataset[ImageRows]):
         return ImageRows(self.rows[index])
 
 
-def row_loader(rows: Tensor) -> DataLoader[ImageRows]:
-    """Load batches of image numbers, ``[batches, n]``, as they are."""
-    dataset = RowBatches(rows)
-    # They are one rank's share already; told so, Lightning does not divide them once more.
-    order: DistributedSampler[ImageRows] = DistributedSampler(
-        dataset, num_replicas=1, rank=0, shuffle=False
-    )
-    return DataLoader(dataset, batch_size=None, sampler=order)
-
-
 def epoch_order(number: int, *, random: torch.Generator) -> Tensor:
     """Shuffle numbers within their residues modulo 64, which stay where they are.
 
@@ -72,20 +63,20 @@ def epoch_order(number: int, *, random: torch.Generator) -> Tensor:
 
 
 def epoch_loader(
-    number: int, *, batch_size: int, random: torch.Generator, rank: int, world: int
+    number: int, *, batch_size: int, random: torch.Generator, trainer: Trainer
 ) -> DataLoader[ImageRows]:
-    """Load the numbers of one rank's images, in the order of an epoch.
+    """Load the numbers of one rank's images that are left of an epoch, in its order.
 
     Args:
         number: How many images there are.
         batch_size: Images per step and rank; what is left of the last step is not shown.
         random: Source of the order, the same on every rank.
-        rank: Index of this process.
-        world: Number of processes.
+        trainer: Knows the rank, and which batches of the epoch it has shown.
 
     Raises:
         DataModuleError: The images do not make a single step.
     """
+    rank, world = trainer.global_rank, trainer.world_size
     batches = number // (batch_size * world)
     if not batches:
         raise DataModuleError(
@@ -93,7 +84,29 @@ def epoch_loader(
             "rank(s): lower `data.init_args.batch_size`, or get more identities."
         )
     order = epoch_order(number, random=random)[rank::world]
-    return row_loader(order[: batches * batch_size].reshape(batches, -1))
+    dataset = RowBatches(order[: batches * batch_size].reshape(batches, -1))
+    # They are one rank's share already; told so, Lightning does not divide them once more.
+    sampler = ResumableSampler(
+        dataset, trainer=trainer, batch_size=1, num_replicas=1, rank=0, shuffle=False
+    )
+    return ResumableLoader(dataset, batch_size=None, sampler=sampler)
+
+
+def make_aligner(generator: StyleGAN2Generator, align: Align, *, size: int) -> FaceAligner | None:
+    """Return what crops faces, or None where they stay whole.
+
+    Args:
+        generator: Prepared.
+        align: ``ffhq`` crops those of FFHQ-aligned faces, ``ffhq_unchecked`` whatever the
+            generator's file says of itself; ``none`` crops none.
+        size: Side of the crops.
+
+    Raises:
+        StyleGAN2Error: Nothing says that the generator's images are aligned as those of FFHQ.
+    """
+    if align == "none":
+        return None
+    return FaceAligner.of(generator, size=size, force=align == "ffhq_unchecked")
 
 
 def precision_of(generator: Generator | None, asked: Precision | None) -> Precision:
@@ -139,15 +152,15 @@ class FaceDrawer:
     Args:
         generator: Prepared, and on the device to draw on.
         edits: Changes of a latent, one for each image of it; None for one image as it is.
-        align: ``ffhq`` crops as `FaceAligner` does; ``none`` leaves images whole.
+        align: How images are cropped, see `make_aligner`.
         image_size: Side of the images.
         precision: Of the generator's features; its own by default. Edits and crops are float32.
 
     Raises:
         DataModuleError: Edits, alignment or precision are for another kind of generator, or the
             device does not compute in this precision.
-        StyleGAN2Error: The generator's images are not aligned as those of FFHQ, or there is no such
-            precision.
+        StyleGAN2Error: Nothing says that the generator's images are aligned as those of FFHQ.
+        PrecisionError: There is no such precision.
     """
 
     def __init__(
@@ -169,7 +182,7 @@ class FaceDrawer:
         self._latents = self._classes = torch.empty(0)
         if isinstance(generator, StyleGAN2Generator):
             self._edits = None if edits is None else edits.rows(generator)
-            self._aligner = FaceAligner.of(generator, size=image_size) if align == "ffhq" else None
+            self._aligner = make_aligner(generator, align, size=image_size)
         elif edits is not None or align != "none" or self._precision != "float32":
             raise DataModuleError(
                 "Edits, alignment and half precision are for StyleGAN2Generator, not for "

@@ -6,12 +6,13 @@ from typing import Literal, Protocol, cast
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_positive, check_seed
+from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks, FaceItem
+from qdgs_lightning.datamodules.resuming import ResumableSampler
 from qdgs_lightning.datasets import open_face_dataset
+from qdgs_lightning.seeding import check_seed
 
 
 class FaceImages(Protocol):
@@ -32,7 +33,7 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
     Batches to train on are ``(images [n, 3, S, S] in [0, 1], identities [n])``, altered on the
     device; to be tested on, ``(images, places in the benchmark [n])``. The order of an epoch and
     its alterations follow from seed, rank, epoch and batch alone, so that a resumed run goes on as
-    it would have.
+    it would have, from within an epoch as well.
 
     Args:
         train: A folder with ``train.rec`` or of folders, one for each identity.
@@ -144,8 +145,14 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
                 f"{self.train_path} has {len(self._images)} images, too few for a batch of "
                 f"{self.batch_size} on {world} rank(s): lower `data.init_args.batch_size`."
             )
-        # The trainer tells it the epoch.
-        order: DistributedSampler[FaceItem] = DistributedSampler(
-            dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=True
+        order = ResumableSampler(
+            dataset,
+            trainer=self.trainer,
+            batch_size=self.batch_size,
+            num_replicas=world,
+            rank=rank,
+            shuffle=True,
+            seed=self.seed,
+            drop_last=True,
         )
         return self.image_loader(dataset, self.batch_size, sampler=order, drop_last=True)

@@ -12,7 +12,8 @@ from qdgs_lightning.datasets import ShapesDataset
 from qdgs_lightning.datasets.shapes import check_bias
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.sampling import Sampler, seeded_generator
+from qdgs_lightning.sampling import Sampler
+from qdgs_lightning.seeding import HELD_OUT, seeded_generator
 
 SecondPhase = Literal["real", "pool", "oracle"]
 
@@ -94,17 +95,12 @@ class ShapesDataModule(SyntheticDataModule):
             return
         check_reload(self.trainer)
         if self.second_phase == "pool":
-            _, guidance = self.prepare_synthesis()
+            self.prepare_synthesis()
             bins = [] if self.sampler is None else self.sampler.joint.bins
             if [len(bin_.intervals) for bin_ in bins] != [2, 2]:
                 raise DataModuleError(
                     "The second phase 'pool' needs `data.init_args.sampler` with two bins of two "
                     "intervals each, of shape and of colour, in this order."
-                )
-            if max(bin_.measure for bin_ in bins) >= len(guidance.measure_names):
-                raise DataModuleError(
-                    f"The sampler's bins name measures {[bin_.measure for bin_ in bins]}, but the "
-                    f"guidance has {len(guidance.measure_names)}; count from 0."
                 )
 
     def train_dataloader(self) -> ShapesLoader:
@@ -145,8 +141,8 @@ class ShapesDataModule(SyntheticDataModule):
                 "biased": (self.samples_per_epoch, self.bias, 2 * self.seed),
                 "unbiased": (self.samples_per_epoch, 0.5, 2 * self.seed + 1),
                 # Beyond every seed of a training set.
-                "val": (500, 0.5, 2**40),
-                "test": (5000, 0.5, 2**40 + 1),
+                "val": (500, 0.5, HELD_OUT),
+                "test": (5000, 0.5, HELD_OUT + 1),
             }[name]
             self._sets[name] = ShapesDataset(n, bias=bias, seed=seed)
         if shuffle_epoch is None:

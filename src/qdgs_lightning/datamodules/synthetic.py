@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_positive, check_seed
+from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import (
@@ -20,11 +20,11 @@ from qdgs_lightning.sampling import (
     PoolReport,
     Sampler,
     read_candidates,
-    seeded_generator,
     write_candidates,
 )
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.processes import first_alone
+from qdgs_lightning.seeding import check_seed, seeded_generator
 
 
 class LatentBatch(NamedTuple):
@@ -115,7 +115,8 @@ class SyntheticDataModule(LightningDataModule):
         if self.sampler is not None and self.sampler.needs_archive and self._archive is None:
             raise DataModuleError(
                 f"{type(self.sampler).__name__} draws from an archive, and there is none: add the "
-                "QDRefresh callback to `trainer.callbacks`."
+                "QDRefresh callback to `trainer.callbacks`; if it is there, count `warmup` in "
+                "steps, since it fills the archive when the fit starts."
             )
 
     def prepare_synthesis(self) -> tuple[Generator, Guidance]:
@@ -126,12 +127,16 @@ class SyntheticDataModule(LightningDataModule):
 
         Raises:
             DataModuleError: One of them is not set.
+            SamplingError: The sampler's bins are of measures that the guidance has not.
         """
         if self.generator is None or self.guidance is None:
             raise DataModuleError(
                 "Synthetic images need a generator and guidance: set `data.init_args.generator` "
                 "and `data.init_args.guidance`."
             )
+        if self.sampler is not None:
+            # Here, since labels come to it only when a search is over.
+            self.sampler.joint.check(len(self.guidance.measure_names))
         self.generator.prepare()
         self.guidance.prepare()
         if self.trainer is not None:

@@ -28,17 +28,17 @@ from qdgs_lightning.datamodules.face_grouping import Grouping, group_latents
 from qdgs_lightning.datamodules.synthetic import SyntheticDataModule
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.generators.stylegan2 import IdentityEdits
-from qdgs_lightning.generators.stylegan2.generator import Precision
 from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.precision import Precision
 from qdgs_lightning.sampling import (
     IdentityRegistry,
     IdentityReport,
     IdentityTable,
     Sampler,
-    seeded_generator,
 )
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.evaluation import device_of
+from qdgs_lightning.seeding import seeded_generator
 
 Cache = Literal["none", "device", "host"]
 
@@ -74,7 +74,8 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
             grows with the square of the latents and whose identities differ in size.
         slots: Classes that are reserved; half as many again as `identities` by default.
         align: ``ffhq`` crops images of FFHQ-aligned faces as recognisers want them; see
-            `FaceAligner`. ``none`` leaves them whole.
+            `FaceAligner`. ``ffhq_unchecked`` does so even where nothing in the generator's file
+            says FFHQ. ``none`` leaves them whole.
         image_size: Side of images, of benchmarks as well.
         draw_precision: Of a StyleGAN2 while it draws what is trained on, ``float32``, ``bfloat16``
             or ``float16``, whatever the trainer's; by default that of the generator, in which
@@ -228,15 +229,9 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         """Load the generator, its judge and the edits; see `SyntheticDataModule`.
 
         Raises:
-            DataModuleError: Something is not set, or does not fit the generator or the device.
+            QDGSError: Something is not set, or does not fit the rest or the device.
         """
         generator, guidance = super().prepare_synthesis()
-        bins = [] if self.sampler is None else self.sampler.joint.bins
-        if any(each.measure >= len(guidance.measure_names) for each in bins):
-            raise DataModuleError(
-                f"The sampler's bins name measures {[each.measure for each in bins]}, but the "
-                f"guidance has {len(guidance.measure_names)}; count from 0."
-            )
         if self._drawer is None:
             self._drawer = FaceDrawer(
                 generator,
@@ -291,7 +286,7 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
             self._images.renew(registry.rows, edits=drawer.num_edits)
         random = seeded_generator(self.seed, 5, self.trainer.current_epoch)
         return epoch_loader(
-            self.num_images, batch_size=self.batch_size, random=random, rank=rank, world=world
+            self.num_images, batch_size=self.batch_size, random=random, trainer=self.trainer
         )
 
     def transfer_batch_to_device(

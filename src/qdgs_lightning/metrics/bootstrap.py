@@ -42,6 +42,7 @@ class Estimate(NamedTuple):
             values: Shape ``[1 + replicates]``.
             trials: Where the number is a share, of how many. The interval then holds the exact one
                 of Clopper and Pearson: a sample without a single error has replicates without any.
+                None, or a share of nothing, has no exact interval.
         """
         first, *_ = array = np.asarray(values, dtype=np.float64)
         replicates = array[1:][~np.isnan(array[1:])]
@@ -50,7 +51,7 @@ class Estimate(NamedTuple):
         tail = (1 - _CONFIDENCE) / 2
         low = float(np.quantile(replicates, tail, method="lower"))
         high = float(np.quantile(replicates, 1 - tail, method="higher"))
-        if trials is not None:
+        if trials and not np.isnan(first):
             exact = binomtest(round(first * trials), trials).proportion_ci(_CONFIDENCE)
             low, high = min(low, float(exact.low)), max(high, float(exact.high))
         return cls(float(first), low, high)

@@ -91,6 +91,10 @@ class ArchiveSampler(Sampler):
             bins=filed[inside],
         )
 
+    def describe_draws(self) -> dict[str, object]:
+        """Say in JSON types what decides the draws from given candidates, besides randomness."""
+        return {**super().describe_draws(), "even_over": self.even_over}
+
     def strata(self, candidates: Candidates) -> Sequence[Tensor]:
         """Draw evenly over joint bins unless told otherwise, then over cells, then over elites."""
         finer = (candidates.cells,)

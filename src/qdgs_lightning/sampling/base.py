@@ -157,6 +157,14 @@ class Sampler(ABC):
             "batch_size": self.batch_size,
         }
 
+    def describe_draws(self) -> dict[str, object]:
+        """Say in JSON types what decides the draws from given candidates, besides randomness."""
+        return {
+            "max_repeats": self.max_repeats,
+            "proportions": self.proportions,
+            "renormalise": self.renormalise,
+        }
+
     def candidates(
         self,
         generator: Generator,

@@ -53,6 +53,21 @@ class MeasureBins:
                 f"{len(self.names)} names: give one name per interval, or none."
             )
 
+    def check(self, measures: int) -> None:
+        """Make sure that there is such a measure.
+
+        Args:
+            measures: How many there are.
+
+        Raises:
+            SamplingError: There are too few.
+        """
+        if self.measure >= measures:
+            raise SamplingError(
+                f"Bins are set for measure {self.measure}, but the guidance has only {measures}: "
+                "count from 0 in the sampler's `bins`."
+            )
+
     def labels(self, measures: Tensor) -> Tensor:
         """Label every row.
 
@@ -65,11 +80,7 @@ class MeasureBins:
         Raises:
             SamplingError: There is no such measure.
         """
-        if self.measure >= measures.shape[1]:
-            raise SamplingError(
-                f"Bins are set for measure {self.measure}, but the guidance has only "
-                f"{measures.shape[1]}: count from 0 in the sampler's `bins`."
-            )
+        self.check(measures.shape[1])
         values = measures[:, self.measure]
         labels = torch.full(values.shape, -1, dtype=torch.int64)
         for index, (low, high) in enumerate(self.intervals):
@@ -100,6 +111,11 @@ class JointBins:
             raise SamplingError("A sampler without bins has no labels: list at least one measure.")
         self.bins = tuple(bins)
         self.names = tuple(" ".join(parts) for parts in product(*class_names(bins)))
+
+    def check(self, measures: int) -> None:
+        """Make sure that every bin is of one of so many measures; see `MeasureBins.check`."""
+        for bins in self.bins:
+            bins.check(measures)
 
     def labels(self, measures: Tensor) -> Tensor:
         """Label rows ``[n, k]`` by all bins; int64, ``[n, len(bins)]``, -1 where none fits."""

@@ -1,6 +1,6 @@
 """How fair a recogniser is to groups: in numbers, and over the epochs of a training."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, TypedDict
 
@@ -51,6 +51,18 @@ def fairness_scalars(
         first, second = sides
         values[f"{first}_to_{second}"] = disparate_impact(sides, ratio=(first, second))
     return values
+
+
+def mean_accuracy(accuracies: Mapping[str, float], groups: Iterable[Collection[str]]) -> float:
+    """Average the benchmarks that are no groups, or all where there are groups alone.
+
+    Args:
+        accuracies: Of each benchmark, in [0, 1]; one or more.
+        groups: Names of those that are groups of one population, for each population.
+    """
+    grouped = {name for members in groups for name in members}
+    others = [value for name, value in accuracies.items() if name not in grouped]
+    return fmean(others or accuracies.values())
 
 
 class FairnessHistory:

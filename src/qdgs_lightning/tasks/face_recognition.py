@@ -1,5 +1,6 @@
 """Learning embeddings of faces, in which images of one person lie close together."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -21,7 +22,7 @@ from torch.optim import SGD, Optimizer
 from qdgs_lightning.figures import roc_figure
 from qdgs_lightning.files import replacing
 from qdgs_lightning.loggers import log_csv, log_figure, log_file, run_folder
-from qdgs_lightning.metrics.verification import Protocol, VerificationResult
+from qdgs_lightning.metrics.verification import Protocol
 from qdgs_lightning.models import (
     MarginHead,
     SampledHead,
@@ -29,7 +30,7 @@ from qdgs_lightning.models import (
     load_backbone_weights,
     names_ignored_by_ddp,
 )
-from qdgs_lightning.tasks.face_fairness import FairnessHistory
+from qdgs_lightning.tasks.face_fairness import FairnessHistory, mean_accuracy
 from qdgs_lightning.tasks.face_verification import FaceRecognitionError, FaceVerification
 from qdgs_lightning.tasks.optimization import Undecayed, decay_groups, warmed_up
 
@@ -44,10 +45,11 @@ class FaceRecognizer(LightningModule):
 
     An embedding for measurement is the sum of those of an image and its mirror image, neither of
     them normalised, brought to length one, as insightface and AdaFace do it; pairs are judged by
-    the squared distance. Logs ``train/loss``, and for each benchmark ``val/<name>`` and their mean
-    ``val/mean``; where benchmarks are groups, also ``val/<groups>/own/disparate_impact``, ``worst``
-    and ``mean``, whose curves over epochs are drawn when the fit ends. A test prints and keeps a
-    `FaceReport`, and logs ``test/<name>``, ``test/mean`` and the fairness of groups.
+    the squared distance. Logs ``train/loss``, and for each benchmark ``val/<name>``; ``val/mean``
+    averages those that are no groups, or all where there are groups alone. Where benchmarks are
+    groups, it logs ``val/<groups>/own/disparate_impact``, ``worst`` and ``mean`` as well, whose
+    curves over epochs are drawn when the fit ends. A test prints and keeps a `FaceReport`, and logs
+    the same under ``test/``.
 
     Args:
         backbone: A name that `create_backbone` knows, or a module that takes RGB images
@@ -59,7 +61,9 @@ class FaceRecognizer(LightningModule):
         optimizer: Makes the optimizer of parameters.
         scheduler: Makes the scheduler of the optimizer.
         interval: Whether the scheduler is stepped after every ``epoch`` or ``step``.
-        warmup: How long the learning rate rises, step by step, at the beginning; in `interval`.
+        warmup: How long the learning rate rises, step by step, at the beginning; in `interval`. The
+            length of an epoch must be known when the optimizer is made, before QDRefresh has an
+            archive.
         undecayed: Which parameters the optimizer's weight decay spares; see `decay_groups`.
         init_from: A file to take the backbone's weights from; see `load_backbone_weights`. The head
             begins anew. A checkpoint that the trainer loads takes its place.
@@ -124,10 +128,7 @@ class FaceRecognizer(LightningModule):
             if self.trainer.is_global_zero:
                 Console().print(found.to_table())
         self._has_begun = True
-        if self.channels_last:
-            self.backbone.to(memory_format=torch.channels_last)
-        if self.compile_backbone:
-            self.backbone.compile()
+        self.make_fast()
         if stage == "fit":
             self.fairness = FairnessHistory()
         if stage != "predict":
@@ -139,6 +140,13 @@ class FaceRecognizer(LightningModule):
                 protocol=self.protocol,
                 num_bootstrap=self.num_bootstrap,
             )
+
+    def make_fast(self) -> None:
+        """Lay out and compile the backbone, as it was asked for."""
+        if self.channels_last:
+            self.backbone.to(memory_format=torch.channels_last)
+        if self.compile_backbone:
+            self.backbone.compile()
 
     def configure_model(self) -> None:
         """Make the head, whose size the data decides."""
@@ -207,9 +215,10 @@ class FaceRecognizer(LightningModule):
             results = self.verification.results()
             found = {name: result.accuracy for name, result in results.items()}
             self.log_dict({f"val/{name}": a for name, a in found.items()}, sync_dist=True)
-            mean = sum(found.values()) / len(found)
+            fairness = self.verification.fairness(results)
+            mean = mean_accuracy(found, [accuracies for accuracies, _ in fairness.values()])
             self.log("val/mean", mean, prog_bar=True, sync_dist=True)
-            self._log_fairness(results)
+            self._log_fairness(fairness)
         self.verification.reset()
 
     def on_fit_end(self) -> None:
@@ -267,7 +276,7 @@ class FaceRecognizer(LightningModule):
             self.head.prepare_optimizer(optimizer)
         steps = self.warmup
         if self.interval == "epoch" and steps:
-            steps *= self.trainer.estimated_stepping_batches / (self.trainer.max_epochs or 1)
+            steps *= self._steps_per_epoch()
         found = warmed_up(
             optimizer, self.scheduler, interval=self.interval, warmup_steps=round(steps)
         )
@@ -316,10 +325,26 @@ class FaceRecognizer(LightningModule):
                 "instead, which begins a new head."
             )
 
-    def _log_fairness(self, results: Mapping[str, VerificationResult]) -> None:
+    def _steps_per_epoch(self) -> int:
+        """Count the optimizer's steps in an epoch, for which the trainer opens the training set.
+
+        Raises:
+            FaceRecognitionError: It has no length.
+        """
+        self.trainer.fit_loop.setup_data()
+        batches = self.trainer.num_training_batches
+        if math.isinf(batches):
+            raise FaceRecognitionError(
+                f"A `warmup` of {self.warmup:g} epochs takes nobody knows how many steps: the "
+                "training set has no length: count it in steps, with `interval: step`."
+            )
+        return math.ceil(batches / self.trainer.accumulate_grad_batches)
+
+    def _log_fairness(
+        self, fairness: Mapping[str, tuple[dict[str, float], dict[str, float]]]
+    ) -> None:
         """Log the fairness of groups, and note it if this is a fit."""
-        assert self.verification is not None
-        for name, (accuracies, scalars) in self.verification.fairness(results).items():
+        for name, (accuracies, scalars) in fairness.items():
             values = {f"val/{name}/own/{key}": value for key, value in scalars.items()}
             self.log_dict(values, sync_dist=True)
             if self.trainer.state.fn == "fit":

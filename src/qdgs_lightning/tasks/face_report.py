@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from qdgs_lightning.figures import group_bars
-from qdgs_lightning.files import replacing
+from qdgs_lightning.files import replacing, strict_json
 from qdgs_lightning.metrics import GroupVerificationResult, VerificationResult
 from qdgs_lightning.metrics.bootstrap import Estimate
-from qdgs_lightning.tasks.face_fairness import fairness_scalars
+from qdgs_lightning.tasks.face_fairness import fairness_scalars, mean_accuracy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,15 +51,14 @@ class FaceReport:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy of the benchmarks that are no groups; NaN where there are none."""
-        accuracies = [result.accuracy for result in self.ungrouped.values()]
-        return sum(accuracies) / len(accuracies) if accuracies else math.nan
+        """Mean accuracy; see `mean_accuracy`."""
+        accuracies = {name: result.accuracy for name, result in self.results.items()}
+        return mean_accuracy(accuracies, [found.num_same for found in self.fairness.values()])
 
     def scalars(self) -> dict[str, float]:
         """Give numbers in [0, 1] for loggers, such as ``lfw``, ``mean`` and ``rfw/own/worst``."""
         values = {name: result.accuracy for name, result in self.results.items()}
-        if self.ungrouped:
-            values["mean"] = self.mean
+        values["mean"] = self.mean
         for name, found in self.fairness.items():
             for kind in ("own", "pooled"):
                 groups, merged = getattr(found, kind), getattr(found, f"merged_{kind}")
@@ -108,7 +107,7 @@ class FaceReport:
             "groups": self.fairness,
         }
         with replacing(whole) as path:
-            path.write_text(json.dumps(_plain(content), indent=2) + "\n")
+            path.write_text(json.dumps(strict_json(content), indent=2) + "\n")
         with replacing(lines) as path, path.open("w", newline="") as file:
             rates = sorted({rate for r in self.results.values() for rate in r.tar}, reverse=True)
             writer = csv.writer(file)
@@ -164,16 +163,3 @@ def _interval(estimate: Estimate) -> str:
     if math.isnan(estimate.low):
         return _percent(estimate.value)
     return f"{_percent(estimate.value)}\n[{_percent(estimate.low)}, {_percent(estimate.high)}]"
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (whatever JSON can hold)
-    """Turn tuples with names into objects, and numbers that JSON lacks into null."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

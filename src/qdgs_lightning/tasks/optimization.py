@@ -1,5 +1,6 @@
 """Optimizers and schedules as injected by a configuration."""
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn import Parameter
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LinearLR, OneCycleLR
+from torch.optim.lr_scheduler import LinearLR
 
 from qdgs_lightning.errors import ConfigError
 
@@ -85,18 +86,22 @@ def warmed_up(
         warmup_steps: How many steps the rise takes; the first has its ``1 / warmup_steps``.
 
     Raises:
-        ConfigError: The scheduler sets the rate anew in every step and would undo the warm-up.
+        ConfigError: The scheduler sets the first rate itself, and would undo the warm-up.
     """
     schedulers: list[LRSchedulerConfigType] = []
     if warmup_steps > 0:
         rise = LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)
         schedulers.append({"scheduler": rise, "interval": "step", "name": "warm-up"})
     if scheduler is not None:
+        risen = [float(group["lr"]) for group in optimizer.param_groups]
         later = scheduler(optimizer)
-        if warmup_steps > 0 and isinstance(later, LambdaLR | OneCycleLR | CyclicLR):
-            raise ConfigError(
-                f"{type(later).__name__} does not go together with `warmup`: set it to 0 and let "
-                "the scheduler begin low, or choose another such as MultiStepLR or PolynomialLR."
-            )
+        first = [float(group["lr"]) for group in optimizer.param_groups]
+        for rate, asked in zip(first, risen, strict=True):
+            if warmup_steps > 0 and not math.isclose(rate, asked):
+                raise ConfigError(
+                    f"{type(later).__name__} does not go together with `warmup`, since it begins "
+                    f"with a rate of {rate:g} and not {asked:g}: set `warmup` to 0 and let the "
+                    "scheduler begin low, or choose another such as MultiStepLR or PolynomialLR."
+                )
         schedulers.append({"scheduler": later, "interval": interval})
     return [optimizer], schedulers
