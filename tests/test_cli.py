@@ -10,11 +10,14 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
 
 from qdgs_lightning import __version__
 from qdgs_lightning.cli import main
 from qdgs_lightning.datasets.record_writer import write_record_dataset
+from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.trainer_cli import TrainerCLI
+from tests.boring import BoringTask
 from tests.faces import identities
 
 CONFIG = """
@@ -150,6 +153,40 @@ def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], to
     assert told in complaint(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["fit", "--trainer.accelerator", "foo"], "foo"),
+        (["fit", "--trainer.strategy", "foo"], "foo"),
+        (["fit", "--trainer.precision", "16-true", "--trainer.devices", "0"], "devices"),
+        (["test", "--ckpt_path", "last"], "no checkpoint 'last'"),
+        (["test", "--ckpt_path", "best"], "no checkpoint 'best'"),
+    ],
+)
+def test_settings_of_the_trainer_are_complained_of_in_a_sentence(
+    words: list[str], told: str
+) -> None:
+    config = written(CONFIG)
+    assert told in complaint(words[0], "--config", config, *words[1:])
+
+
+class Buggy(BoringTask):
+    """Fails while it deals with a mistake of the user's."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Raise."""
+        try:
+            raise ConfigError("this was dealt with")
+        except ConfigError:
+            return {"no": torch.zeros(())}["bug"]
+
+
+def test_a_bug_is_not_told_as_a_mistake_of_the_users() -> None:
+    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.test_cli.Buggy"))
+    with pytest.raises(KeyError, match="bug"):
+        main(["fit", "--config", config])
+
+
 def test_user_errors_end_with_status_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [sys.executable, "-m", "qdgs_lightning", "fti"]
     failed = subprocess.run(words, capture_output=True, text=True)
@@ -212,11 +249,14 @@ def test_each_run_keeps_its_config() -> None:
         assert list((folder / "checkpoints").glob("*.ckpt"))
 
 
-def test_a_run_in_a_used_folder_adds_its_config() -> None:
+def test_a_run_in_a_used_folder_adds_its_config(capsys: pytest.CaptureFixture[str]) -> None:
     fixed = written(CONFIG.replace("name: boring", "name: boring, version: version_0"))
     main(["fit", "--config", fixed])
     main(["fit", "--config", fixed, "--model.init_args.lr=0.5"])
     (folder,) = runs()
+    hints = capsys.readouterr().out.split("Test it: qdgs test --config ")[1:]
+    names = [hint.partition(" ")[0] for hint in hints]
+    assert names == [str(folder / name) for name in ("config.yaml", "config-1.yaml")]
     assert saved(folder)["model"]["init_args"]["lr"] == 0.05
     assert saved(folder, "config-1.yaml")["model"]["init_args"]["lr"] == 0.5
 

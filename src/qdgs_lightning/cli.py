@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -91,16 +92,16 @@ def _dispatch(words: list[str], *, from_python: bool) -> None:
     elif command in TRAINER_COMMANDS:
         from qdgs_lightning.trainer_cli import TrainerCLI
 
-        _import_rooms()
+        import_rooms()
         TrainerCLI(args=words if from_python else None)
     elif command == "doctor":  # its options are those of fit or search, and two of its own
         from qdgs_lightning.commands.doctor import doctor
 
-        _import_rooms()
+        import_rooms()
         doctor(options)
     elif command in PLAIN_COMMANDS:
         if not command.startswith("data "):  # which name no classes
-            _import_rooms()
+            import_rooms()
         _run_function(command, options)
     else:
         before = f"{words[0]} " if family else ""
@@ -143,7 +144,7 @@ def _listing(commands: dict[str, str]) -> str:
     return "\n".join(f"  {name:<14}{about}" for name, about in commands.items())
 
 
-def _import_rooms() -> None:
+def import_rooms() -> None:
     """Import every class that YAML may name."""
     for room in ROOMS:
         import_module(f"qdgs_lightning.{room}")
@@ -170,6 +171,11 @@ def _mistake(error: BaseException) -> BaseException | None:
     """
     if isinstance(error, OSError) or _is_of_lightning(error):
         return error
+    if "torch" in sys.modules and isinstance(error, sys.modules["torch"].OutOfMemoryError):
+        return ConfigError(
+            f"Memory does not hold this ({' '.join(str(error).split())[:200]}): lower "
+            "`data.init_args.batch_size`, or use half precision (`trainer.precision`)."
+        )
     if "wandb" in sys.modules and isinstance(error, sys.modules["wandb"].errors.CommError):
         return ConfigError(
             f"W&B cannot be reached ({' '.join(str(error).split())}): set WANDB_MODE=offline, and "
@@ -182,7 +188,8 @@ def _mistake(error: BaseException) -> BaseException | None:
             return lost
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, QDGSError):
-        cause = cause.__cause__ or cause.__context__
+        wrapped = type(cause).__module__.partition(".")[0] in ("argparse", "jsonargparse")
+        cause = cause.__cause__ or (cause.__context__ if wrapped else None)
     return cause
 
 
@@ -192,7 +199,12 @@ def _is_of_lightning(error: BaseException) -> bool:
         return False
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    return isinstance(error, MisconfigurationException)
+    if isinstance(error, MisconfigurationException):
+        return True
+    # Of some settings, such as an accelerator of a name that it does not know, it says ValueError.
+    frames = list(traceback.walk_tb(error.__traceback__))
+    where = frames[-1][0].f_globals["__name__"] if frames else ""
+    return isinstance(error, ValueError) and where.partition(".")[0] == "lightning"
 
 
 def _sentence(error: BaseException) -> str:

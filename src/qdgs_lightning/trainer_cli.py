@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
@@ -30,8 +30,9 @@ from qdgs_lightning.loggers import (
     run_folder,
 )
 from qdgs_lightning.parsing import Parser
+from qdgs_lightning.precision import MatmulPrecision
 
-_NAMED_CHECKPOINTS = ("best", "last", "hpc")
+_RESUMABLE = ("last", "hpc")  # names by which Lightning finds a checkpoint of the folder of a fit
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -43,11 +44,14 @@ class SaveRunConfig(SaveConfigCallback):
     gets the configuration nested as it is, and finds the revision by itself.
     """
 
+    path = Path("config.yaml")
+    """Where the configuration of this run is, once it is written."""
+
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write and upload the configuration; Lightning calls this on rank zero alone."""
         folder = run_folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
-        path = _unused(folder / "config.yaml")
+        path = self.path = _unused(folder / "config.yaml")
         with replacing(path) as unfinished:
             text = self.parser.dump(self.config, skip_unset=False)
             unfinished.write_text(f"# {_revision()}\n{text}")
@@ -108,8 +112,19 @@ class TrainerCLI(LightningCLI):
         assert args is None or isinstance(args, list)  # __init__ hands nothing else on
         self.config = parser.parse_args(args)
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Offer what is no part of any class."""
+        parser.add_argument(
+            "--float32_matmul_precision",
+            type=MatmulPrecision,
+            default="highest",
+            help="How exact products of float32 matrices are; high allows TF32.",
+        )
+
     def before_instantiate_classes(self) -> None:
-        """Settle how W&B runs before a logger is made."""
+        """Settle how torch multiplies, and how W&B runs before a logger is made."""
+        settings = self.config[self.config.subcommand]
+        torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
 
@@ -135,8 +150,10 @@ class TrainerCLI(LightningCLI):
         """Say where everything lies, and what to type next."""
         folder, checkpoint = run_folder(self.trainer), newest_checkpoint(self.trainer)
         if self.trainer.is_global_zero and checkpoint:
+            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            (kept,) = (each for each in callbacks if isinstance(each, SaveRunConfig))
             print(
-                f"Run folder: {folder}\nTest it: qdgs test --config {folder / 'config.yaml'} "
+                f"Run folder: {folder}\nTest it: qdgs test --config {kept.path} "
                 f"--ckpt_path {checkpoint}"
             )
 
@@ -145,8 +162,9 @@ class TrainerCLI(LightningCLI):
 
         Lightning would silently put the checkpoint's hyper-parameters over those of the command.
         """
-        path = self.config[self.config.subcommand].get("ckpt_path")
-        if path is None or path in _NAMED_CHECKPOINTS or "://" in path:
+        command = self.config.subcommand
+        path = self.config[command].get("ckpt_path")
+        if path is None or "://" in path or (command == "fit" and path in _RESUMABLE):
             return
         if not Path(path).is_file():
             raise ConfigError(

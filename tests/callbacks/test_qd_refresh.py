@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import wandb
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from qdgs_lightning.callbacks import QDRefresh, RefreshError
@@ -35,17 +35,20 @@ def _fit(
     callback: QDRefresh,
     *,
     max_epochs: int = 3,
+    max_steps: int = -1,
     checkpoint: Path | None = None,
     loggers: Sequence[Logger] = (),
+    before: Sequence[Callback] = (),
 ) -> Trainer:
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
+        max_steps=max_steps,
         reload_dataloaders_every_n_epochs=1,
         limit_val_batches=0,
         limit_train_batches=1,
         logger=[CSVLogger(folder, name="run", version="0"), *loggers],
-        callbacks=[callback],
+        callbacks=[*before, callback],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -129,6 +132,32 @@ def test_a_resumed_fit_goes_on_and_has_the_archive_in_its_folder_at_once(tmp_pat
         _fit(folder, refresh(), max_epochs=epochs, checkpoint=checkpoint)
         kept = Archive.load(folder / "run" / "0" / "archive.safetensors")
         _assert_equal(kept, _search(evaluations).archive)
+        assert _logged(folder, "qd/evaluations") == logged
+
+
+class _Stop(Callback):
+    """Asks for the end after some epochs, as EarlyStopping does."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 >= self.epochs
+
+
+def test_nothing_is_searched_after_the_last_epoch_whatever_ends_the_fit(tmp_path: Path) -> None:
+    def refresh() -> QDRefresh:
+        return QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=1, refresh_evaluations=40)
+
+    # An epoch is one step.
+    trainer = _fit(tmp_path / "steps", refresh(), max_epochs=9, max_steps=2)
+    assert _logged(tmp_path / "steps", "qd/evaluations") == [100, 140]
+    trainer.save_checkpoint(tmp_path / "steps.ckpt")
+    _fit(tmp_path / "early", refresh(), max_epochs=9, before=[_Stop(2)])
+    assert _logged(tmp_path / "early", "qd/evaluations") == [100, 140]
+    for steps, logged in ((2, []), (3, [180])):
+        folder = tmp_path / str(steps)
+        _fit(folder, refresh(), max_steps=steps, checkpoint=tmp_path / "steps.ckpt")
         assert _logged(folder, "qd/evaluations") == logged
 
 

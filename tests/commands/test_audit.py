@@ -13,8 +13,8 @@ from torch import Tensor
 
 from qdgs_lightning.audits import Annotator, Attribute
 from qdgs_lightning.cli import main
-from qdgs_lightning.sampling import seeded_generator
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.seeding import seeded_generator
 from tests.commands.face_sets import photos
 from tests.toys import ToyGenerator, ToyGuidance
 
@@ -80,7 +80,7 @@ def test_prior_and_elites_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     }
     targets = {"dim": 0.25, "red": 0.75}
     prior, archive = _run(
-        tmp_path, source=PRIOR, versus=elites, annotator=ANNOTATOR, targets=targets
+        tmp_path, source=PRIOR, versus=elites, annotator=ANNOTATOR, targets=targets, seed=3
     )
     with torch.no_grad():
         latents = ToyGenerator().sample_latents(500, seeded_generator(0))
@@ -97,6 +97,7 @@ def test_prior_and_elites_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     assert green["target"] is None
     assert prior["labelled_by"]["class"] == "PromptAnnotator"
     assert prior["source"]["generator"].startswith("ToyGenerator-")
+    assert (prior["num_bootstrap"], archive["seed"]) == (40, 3)
 
     output = tmp_path / "out"
     assert sorted(path.name for path in output.iterdir()) == [
@@ -113,6 +114,7 @@ def test_prior_and_elites_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     cell = f"| dim | {100 * of_prior[0]:.1f} [{100 * float(first['low']):.1f}, "
     assert cell in page
     assert "(target 25.0)" in page
+    assert "intervals of 95 % by 40 bootstrap replicates of seed 3" in page
     assert "| red x green | prior | archive |" in page
     told = capsys.readouterr().out
     assert re.search(rf"dim +│ {100 * of_prior[0]:.1f} \[", told)
@@ -136,7 +138,9 @@ def test_tables_need_no_annotator_and_agree_on_classes(tmp_path: Path) -> None:
     assert first["tables"][0]["groups"] == ["dark", "light", "mixed"]
     assert _values(first, 0) == [0.5, 0.5, 0]
     assert _values(second, 0) == [0, 0, 1]
-    assert first["tables"][0]["unclassified"]["value"] == pytest.approx(1 / 7)
+    assert first["tables"][0]["unclassified"]["value"] == 0  # an empty cell is not "none"
+    assert [report["tables"][0]["unknown"] for report in (first, second)] == [1, 6]
+    assert "| not known | 1 | 6 |" in (tmp_path / "out" / "audit.md").read_text()
     assert (first["images"], first["units"]) == (7, 4)
     assert first["labelled_by"] == {"table": str(one)}
     assert not (tmp_path / "out" / "density.png").exists()

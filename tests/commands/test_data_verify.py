@@ -220,6 +220,21 @@ def test_the_screen_gets_the_first_problems_only(tmp_path: Path, capsys: Capture
     assert "... and 5 more" in told
 
 
+def test_a_report_without_a_place_costs_no_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    root = photos(tmp_path / "photos", [2], side=8)
+    (root / "id00" / "001.jpg").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    for place in (".", "photos"):
+        told = complaint("verify", "--path", root, "--report", place)
+        assert told == (
+            f"qdgs: Is a directory '{place}': choose a place that can be read and written."
+        )
+        assert "001.jpg is bad (it holds no image)" in capsys.readouterr().out
+    assert os.listdir() == ["photos"]
+
+
 def test_an_interruption_tells_what_was_found(
     tmp_path: Path, capsys: Capture, request: pytest.FixtureRequest
 ) -> None:

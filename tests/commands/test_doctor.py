@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from qdgs_lightning.cli import _import_rooms
+from qdgs_lightning.cli import import_rooms, main
 from qdgs_lightning.commands.doctor import Check, doctor, examine
 from qdgs_lightning.commands.doctor_files import (
     check_archive_file,
@@ -96,7 +96,7 @@ class SickGenerator(ToyGenerator):
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _import_rooms()
+    import_rooms()
     monkeypatch.chdir(tmp_path)
     write_network(Path("net.safetensors"))
 
@@ -336,6 +336,15 @@ def test_options_of_its_own(fit: Config, capsys: pytest.CaptureFixture[str]) -> 
         with pytest.raises(SystemExit, match="1"):
             doctor([*words, "--probe_seconds", "0"])
         assert re.search(rf"(wrong|missing) +configuration .*{told}", capsys.readouterr().out)
+
+
+def test_a_report_without_a_place_costs_no_findings(
+    search: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*given(search), "--probe_seconds", "0"]
+    with pytest.raises(SystemExit, match=r"^qdgs: Is a directory '\.': choose a place"):
+        main(["doctor", *words, "--json", "."])
+    assert "a search of ToyGenerator" in capsys.readouterr().out
 
 
 def test_a_search_and_the_archive_that_it_continues(search: Config) -> None:

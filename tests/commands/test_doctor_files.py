@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import constants
 
 from qdgs_lightning.callbacks import QDRefresh
-from qdgs_lightning.cli import _import_rooms
+from qdgs_lightning.cli import import_rooms
 from qdgs_lightning.commands import doctor_findings
 from qdgs_lightning.commands.doctor import examine
 from qdgs_lightning.commands.doctor_files import (
@@ -75,7 +75,7 @@ trainer: {accelerator: cpu, max_epochs: 2, logger: false}
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _import_rooms()
+    import_rooms()
     monkeypatch.chdir(tmp_path)
     write_network(Path("net.safetensors"))
 
@@ -210,6 +210,9 @@ def test_drawn_faces_that_cannot_be_cropped_or_edited_or_are_too_few(fit: Config
     data.align, data.batch_size = "ffhq", 33
     found = checked(check_alignment, plan)
     about(found, "this", "wrong", "Nothing says that net.safetensors was trained on FFHQ")
+    data.align = "ffhq_unchecked"
+    about(checked(check_alignment, plan), "align", "ok", "crops of ffhq_unchecked, of 75%")
+    data.align = "ffhq"
     found = checked(check_parts, plan)  # as no edits were read
     about(found, "training images", "wrong", r"16 identities x 2 latents x 1 edits = 32 .* 33 ")
     data.batch_size = 32

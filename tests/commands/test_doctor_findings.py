@@ -2,9 +2,10 @@
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from qdgs_lightning.commands.doctor_findings import warning
+from qdgs_lightning.commands.doctor_findings import size, warning
 
 FOUND = warning("W&B [team]", "there is no key " + "and none is needed " * 5, "wait " * 20 + "here")
 
@@ -28,3 +29,18 @@ def test_a_path_without_spaces_is_not_cut_off() -> None:
     path = "/".join(["folder"] * 20)
     rows = printed(warning("checkpoint", path, "").to_row(), width=72)
     assert "".join(row[31:] for row in rows) == path
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1500, "1.5 kB"),
+        (999_700, "1 MB"),
+        (2.5e9, "2.5 GB"),
+        (4e15, "4e+03 TB"),
+    ],
+)
+def test_sizes_are_read_at_a_glance(number: float, text: str) -> None:
+    assert size(number) == text

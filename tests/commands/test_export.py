@@ -156,6 +156,8 @@ def test_the_card_says_what_can_be_counted_and_read(words: list[str], archive: P
     }
     assert facts["guidance"] == {"toy": "a toy", "measures": ["red", "green"]}
     assert facts["sampler"]["bins"][0]["intervals"] == [["-inf", 0.5], [0.5, "inf"]]
+    assert facts["sampler"]["even_over"] == "bins"  # how it draws is not to be seen otherwise
+    assert facts["sampler"]["proportions"] is None
     assert facts["image"]["quality"] == 95
     assert facts["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert facts["licence"] == licence

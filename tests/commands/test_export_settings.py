@@ -8,7 +8,7 @@ import torch
 
 from qdgs_lightning.callbacks.dataset_writer import encode_image
 from qdgs_lightning.commands.export_layout import ExportLayout
-from qdgs_lightning.commands.export_settings import ExportFormat, ExportOptions, readable
+from qdgs_lightning.commands.export_settings import ExportFormat, ExportOptions
 from qdgs_lightning.datasets.export_formats import (
     write_image_folder,
     write_records,
@@ -67,11 +67,3 @@ def test_images_are_encoded_as_asked() -> None:
     )
     assert coarse[:2] == fine[:2] == b"\xff\xd8"
     assert len(coarse) < len(fine)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (2.5e9, "2.5 GB"), (4e15, "4e+03 TB")],
-)
-def test_sizes_are_read_at_a_glance(size: float, text: str) -> None:
-    assert readable(size) == text

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from qdgs_lightning.cli import main
+from qdgs_lightning.files import reserved
 from qdgs_lightning.search import Archive
-from qdgs_lightning.search.files import reserved
+from qdgs_lightning.search.files import ArchiveError
 
 TARGET = 20_000
 
@@ -119,9 +120,10 @@ def test_nonsense_costs_one_sentence_and_no_archive(
 def test_two_commands_do_not_write_one_archive(config: str, tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     words = ["search", "--config", config, "--output", str(path)]
-    with reserved(path), pytest.raises(SystemExit, match="Another process is writing"):
+    taken = reserved(path, ArchiveError)
+    with taken, pytest.raises(SystemExit, match="Another process is writing"):
         main(words)
-    with reserved(path):
+    with reserved(path, ArchiveError):
         two = subprocess.run(
             [sys.executable, "-m", "qdgs_lightning", *words, "--devices", "2"],
             check=False,
@@ -145,7 +147,8 @@ def test_a_generator_that_breaks_leaves_the_archive(config: str, tmp_path: Path)
 def test_a_place_or_file_of_another_kind_is_named(config: str, tmp_path: Path) -> None:
     for path, complaint in (
         (tmp_path / "search.yaml" / "a.safetensors", "cannot be saved to"),
-        (tmp_path, "cannot be saved to"),
+        (tmp_path, "cannot be saved to .* a folder: name a file"),
+        (Path(), r"cannot be saved to \., a folder"),
         (tmp_path / "search.yaml", "not a whole archive file"),
     ):
         with pytest.raises(SystemExit, match=complaint):

@@ -32,10 +32,11 @@ class EmbeddingWriter(BasePredictionWriter):
     below the folder or the place in a benchmark, and ``identity``, -1 where it is not known.
 
     Rows go to the file as they are made, so that any number fits; on several nodes the run folder
-    must be on a disk that they share.
+    must be on a disk that they share. A trial run (``fast_dev_run``) writes nothing.
 
     Raises:
-        QDGSError: The datamodule does not name its images.
+        QDGSError: The datamodule does not name its images, or the trainer did not go through all
+            of them.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,8 @@ class EmbeddingWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write the rows of one batch."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
         rows = prediction.float().cpu().numpy()
         if self._rows is None:
             self._rows = self._open(trainer, rows.shape[1])
@@ -62,20 +65,30 @@ class EmbeddingWriter(BasePredictionWriter):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the files in their place once every rank is done."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        source, file = _source(trainer), run_folder(trainer) / "embeddings.npy"
         if self._rows is not None:
             self._rows.flush()
-        self._rows = None
         trainer.strategy.barrier()
+        # Of unit length, no row is zero throughout once any rank has written it.
+        embedded = 0 if self._rows is None else int(self._rows.any(axis=1).sum())
+        embedded = trainer.strategy.broadcast(embedded)  # a later rank may have had no batch
+        self._rows = None
+        if embedded < len(source.names):
+            raise QDGSError(
+                f"{embedded:,} of {len(source.names):,} images were embedded, and {file} is not "
+                "written without the others: take `limit_predict_batches` out."
+            )
         self._unfinished.close()
-        if trainer.is_global_zero and (folder := run_folder(trainer)):
-            source = _source(trainer)
+        if trainer.is_global_zero:
             with (
-                replacing(folder / "embeddings.csv") as path,
-                path.open("w", newline="") as file,
+                replacing(file.with_suffix(".csv")) as path,
+                path.open("w", newline="") as listing,
             ):
                 rows = zip(source.names, source.identities, strict=True)
-                csv.writer(file).writerows([("name", "identity"), *rows])
-        rank_zero_info(f"Embeddings written to {run_folder(trainer) / 'embeddings.npy'}")
+                csv.writer(listing).writerows([("name", "identity"), *rows])
+        rank_zero_info(f"Embeddings written to {file}")
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

@@ -31,8 +31,9 @@ class QDRefresh(Callback):
     The archive is filled when the fit starts, before the first loader is made, and the search goes
     on at the end of every n-th epoch, after which the datamodule gets the new archive. Generator
     and guidance are those of the datamodule. The search is part of checkpoints: a resumed fit goes
-    on exactly as if it had not stopped. After the last epoch nothing is searched; a fit that is
-    resumed for more epochs makes up for it.
+    on exactly as if it had not stopped. After the last epoch nothing is searched, whatever ends the
+    fit: a number of epochs or steps, time, or a callback before this one, such as EarlyStopping; a
+    fit that is resumed for more makes up for it.
 
     Every time, ``archive.safetensors`` in the run folder is renewed (``qdgs search`` can continue
     it), and coverage, QD-score and objectives are logged under ``qd/``, with a heatmap and a grid
@@ -133,7 +134,7 @@ class QDRefresh(Callback):
                 self._run(trainer, until)
             archive = self._search.archive
             self._hand_over(trainer, archive, started=started, step=trainer.global_step)
-        elif self._left_out is not None and self._left_out[0] != trainer.max_epochs:
+        elif self._left_out is not None and not _is_limit(trainer, *self._left_out):
             # The trainer has not restored its own step yet.
             self._refresh(trainer, step=self._left_out[1])
         else:
@@ -150,7 +151,7 @@ class QDRefresh(Callback):
             return
         # Before anything is searched: a checkpoint that is taken meanwhile is to make up for it.
         self._left_out = done, trainer.global_step
-        if done != trainer.max_epochs:
+        if not (_is_limit(trainer, *self._left_out) or _stops_early(trainer, *self._left_out)):
             self._refresh(trainer, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -281,6 +282,17 @@ def _datamodule(trainer: Trainer) -> SyntheticDataModule:
             "none: take the callback out, or use a SyntheticDataModule."
         )
     return datamodule
+
+
+def _is_limit(trainer: Trainer, epochs: int, steps: int) -> bool:
+    """Whether a fit ends for its length after so many epochs and steps."""
+    return epochs == trainer.max_epochs or 0 <= trainer.max_steps <= steps
+
+
+def _stops_early(trainer: Trainer, epochs: int, steps: int) -> bool:
+    """Whether it ends since it was asked to, as by EarlyStopping or `max_time`."""
+    enough = epochs >= (trainer.min_epochs or 0) and steps >= (trainer.min_steps or 0)
+    return trainer.should_stop and enough
 
 
 def _log_stats(trainer: Trainer, archive: Archive, *, seconds: float, step: int) -> None:

@@ -120,6 +120,8 @@ def audit(
             labelled_by=_labelled_by(each, annotator, labelled or confusion),
             images=len(each.images),
             units=int(each.images.units.max()) + 1,
+            num_bootstrap=num_bootstrap,
+            seed=seed,
             tables=share_tables(
                 Annotations(
                     attributes=attributes,
@@ -212,7 +214,7 @@ def _look(
     """Label the images of a source, from where an earlier command was stopped."""
     images = source.open(device)
     if table is not None:
-        labels = table.find(images.names).clamp(min=-1)
+        labels = table.find(images.names)
         return _Seen(source=source, images=images, labels=labels, measures=None)
     assert annotator is not None
     annotator.prepare()

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-
+from qdgs_lightning.commands.data_common import say
 from qdgs_lightning.generators.stylegan2 import CheckpointError, read_checkpoint, save_stylegan2
 
 
@@ -56,4 +55,4 @@ def convert(
     if found.sources:
         lines.append(f"{len(found.sources)} embedded source file(s) ignored, not executed")
     lines.append(f"Written: {output}")
-    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    say(*lines)

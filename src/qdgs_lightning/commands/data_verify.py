@@ -29,6 +29,7 @@ def data_verify(*, path: Path, workers: int | None = None, report: Path | None =
     Raises:
         DataError: Something is damaged, so that the command ends with a non-zero status.
         QDGSError: The set cannot be opened at all.
+        OSError: The report cannot be written.
     """
     kind, path = find_kind(path)
     findings, interrupted = Findings(), False
@@ -42,10 +43,10 @@ def data_verify(*, path: Path, workers: int | None = None, report: Path | None =
     except KeyboardInterrupt:
         interrupted = True
     problems = findings.problems
+    _show(path, findings)
     if report is not None:
         with replacing(report) as unfinished:
             unfinished.write_text("".join(f"{problem}\n" for problem in problems))
-    _show(path, findings)
     if interrupted:
         raise DataError(
             f"Interrupted after {findings.checked} of {findings.images} images of {path} with "

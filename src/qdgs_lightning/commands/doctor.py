@@ -1,7 +1,6 @@
 """``qdgs doctor``: what is missing, what does not fit, and how long a run will take."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -46,7 +45,7 @@ from qdgs_lightning.commands.doctor_resources import (
     check_wandb,
 )
 from qdgs_lightning.errors import ConfigError
-from qdgs_lightning.files import replacing
+from qdgs_lightning.files import write_json
 
 Check = Callable[[Plan], Iterable[Finding]]
 
@@ -146,8 +145,7 @@ def doctor(words: Sequence[str]) -> None:
     stands = sum(count.values())
     if own.json is not None:
         report = {"ready": stands == 0, "findings": [f.to_json() for f in findings]}
-        with replacing(own.json) as unfinished:
-            unfinished.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(own.json, report)
     if stands:
         told = " and ".join(f"{n} {state}" for state, n in count.items() if n)
         console.print(f"Not ready: {told}.", highlight=False)

@@ -164,12 +164,12 @@ def _is_of_hub(error: BaseException) -> bool:
 
 
 def size(number: float) -> str:
-    """Write a number of bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
+    """Write a number of bytes for people, in the units that disks are sold by."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 999.5:  # from there on three digits round to 1000
             return f"{number:.3g} {unit}"
         number /= 1000
-    return f"{number:,.1f} GB" if number < 1000 else f"{number / 1000:,.1f} TB"
+    return f"{number:.3g} TB"
 
 
 def duration(seconds: float) -> str:

@@ -15,9 +15,9 @@ from qdgs_lightning.datamodules import (
     SyntheticDataModule,
     SyntheticFaceDataModule,
 )
-from qdgs_lightning.datamodules.face_drawing import RESIDUES
+from qdgs_lightning.datamodules.face_drawing import RESIDUES, make_aligner
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.generators import FaceAligner, StyleGAN2Generator
+from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.face_aligner import warp
 from qdgs_lightning.models import Backbone
 from qdgs_lightning.search import QDSearch
@@ -98,7 +98,7 @@ def check_alignment(plan: Plan) -> Iterator[Finding]:
     if data.align == "none":
         yield ok(subject, "images stay whole; a recogniser of aligned faces would want crops")
     elif isinstance(generator, StyleGAN2Generator):
-        FaceAligner.of(generator, size=data.image_size)  # raises what the fit would
+        make_aligner(generator, data.align, size=data.image_size)  # raises what the fit would
         yield ok(subject, f"crops of {data.align}, of {float(warp()[0, 0]):.0%} of the side")
     else:
         yield wrong(

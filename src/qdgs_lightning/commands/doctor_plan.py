@@ -276,6 +276,7 @@ def leaving_no_trace() -> Iterator[None]:
     Within, nothing is downloaded, and libraries keep their remarks to themselves.
     """
     environment, offline = dict(os.environ), constants.HF_HUB_OFFLINE
+    products = torch.get_float32_matmul_precision()
     python, legacy = random.getstate(), np.random.get_state()
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
@@ -289,6 +290,7 @@ def leaving_no_trace() -> Iterator[None]:
                 yield
     finally:
         constants.HF_HUB_OFFLINE = offline
+        torch.set_float32_matmul_precision(products)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         random.setstate(python)
@@ -301,6 +303,7 @@ def _plan_fit(plan: Plan, words: list[str]) -> None:
     """Fill in what a fit consists of."""
     plan.cli = cli = UnrunCLI(["fit", *words])
     parsed = cli.config["fit"]
+    torch.set_float32_matmul_precision(parsed["float32_matmul_precision"])  # what is timed, too
     plan.settings = parsed["trainer"].as_dict()
     built: dict[str, Any] = {}
     for part in ("model", "data", "trainer"):
@@ -348,6 +351,7 @@ def _plan_search(plan: Plan, words: list[str]) -> None:
     parser.add_argument("-c", "--config", action="config")
     parser.add_function_arguments(search_command, as_group=False, sub_configs=True)
     parsed = parser.parse_args(words)
+    torch.set_float32_matmul_precision(parsed["float32_matmul_precision"])
     plan.settings = {name: parsed[name] for name in ("evaluations", "accelerator", "devices")}
     plan.settings["output"] = Path(str(parsed["output"]))
     try:

@@ -58,7 +58,8 @@ def make_probe(seconds: float) -> Callable[[Plan], Iterator[Finding]]:
         told = ", ".join(f"{name} {duration(time)}" for name, time in times.items())
         keys = {f"{name.replace(' ', '_')}_seconds": time for name, time in times.items()}
         on = "this device" if plan.processes == 1 else f"{plan.processes} devices such as this one"
-        yield ok("time (an estimate)", f"{told}, on {on}", **keys)
+        rest = "; validation comes on top" if plan.command == "fit" else ""
+        yield ok("time (an estimate)", f"{told}, on {on}{rest}", **keys)
         if plan.processes > 1:
             name, longest = list(times.items())[-1]
             alone = duration(longest * plan.processes)
@@ -128,10 +129,11 @@ def _loading(images: Dataset[Any]) -> Work:
 def _rate(work: Callable[[int], None], most: int, seconds: float) -> float:
     """Repeat work on n things for some time, and return things per second.
 
-    The first, small piece of work is not counted, for it compiles and allocates; it decides whether
-    there is time for pieces of full size.
+    The first, small piece of work is not counted, for it compiles and allocates; the second decides
+    whether there is time for pieces of full size.
     """
     few = min(2, most)  # batch normalisation needs two
+    work(few)
     begun = time.perf_counter()
     work(few)
     n = most if (time.perf_counter() - begun) * most / few < seconds else few
@@ -155,8 +157,7 @@ def _training_step(plan: Plan) -> Work | None:
         side, classes, labels = data.image_size, plan.num_classes, 1
         model.head = model.make_head(int(cast(Any, model.backbone).embedding_dim), classes)
         model.head.prepare()
-        if model.channels_last:
-            model.backbone.to(memory_format=torch.channels_last)
+        model.make_fast()
     elif isinstance(model, ShapeClassification):
         side, classes, labels = 128, 2, 2
     else:

@@ -26,6 +26,8 @@ from qdgs_lightning.datasets.export_formats import (
     write_webdataset,
 )
 from qdgs_lightning.datasets.export_pieces import ExportError, ImagePieces
+from qdgs_lightning.files import reserved
+from qdgs_lightning.precision import MatmulPrecision
 from qdgs_lightning.search import Archive
 
 NOT_STATED = "not stated: images inherit the terms of the generator's weights"
@@ -51,6 +53,7 @@ def export(
     seed_everything: bool | int | None = None,
     ckpt_path: str | None = None,
     weights_only: bool | None = None,
+    float32_matmul_precision: MatmulPrecision = "highest",
 ) -> None:
     """Write the images that training would draw of an archive as a dataset, with a data card.
 
@@ -79,6 +82,7 @@ def export(
         seed_everything: Of a fit's configuration, not looked at: the data have a seed.
         ckpt_path: Of a fit's configuration, not looked at.
         weights_only: Of a fit's configuration, not looked at.
+        float32_matmul_precision: How exact products of float32 matrices are; high allows TF32.
 
     Raises:
         ExportError: An option is out of its range, the datamodule draws no identities, the archive
@@ -95,6 +99,7 @@ def export(
         shard_size=shard_size,
         licence=licence,
     )
+    torch.set_float32_matmul_precision(float32_matmul_precision)
     source = _source(data, archive)
     place = ExportPlace(output)
     elites = None if archive is None else Archive.load(archive)
@@ -114,7 +119,8 @@ def export(
         use_distributed_sampler=False,
     )
     first = runner.is_global_zero
-    with place.reserved() if first else nullcontext(), _telling_where(place, first=first):
+    keeping = reserved(place.output, ExportError) if first else nullcontext()
+    with keeping, _telling_where(place, first=first):
         if first:
             place.refuse_other(settings)
         if elites is not None:

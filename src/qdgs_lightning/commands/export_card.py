@@ -1,7 +1,6 @@
 """The data card of an exported set: the same facts for programs and for people."""
 
 import hashlib
-import math
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 from qdgs_lightning import __version__
 from qdgs_lightning.commands.export_layout import ExportLayout, IdentitySource
 from qdgs_lightning.commands.export_settings import ExportOptions
+from qdgs_lightning.commands.table_intervals import markdown_table
+from qdgs_lightning.files import strict_json
+from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
 
 INTENDED_USE = (
@@ -95,13 +97,11 @@ def card_facts(
             "fingerprint": settings["generator"],
             "weights": weights_of(source.generator),
         },
-        "guidance": _plain(source.guidance.describe() if source.guidance else None),
-        "guidance_weights": weights_of(source.guidance),
-        "sampler": _plain(
-            {"class": type(source.sampler).__name__, **source.sampler.describe()}
-            if source.sampler
-            else None
+        "guidance": strict_json(
+            source.guidance.describe() if source.guidance else None, words=True
         ),
+        "guidance_weights": weights_of(source.guidance),
+        "sampler": _sampler_facts(source.sampler),
         "drawing": {"class": type(source).__name__, **_drawing_facts(source)},
         "archive": _archive_facts(archive, settings["archive"]),
         "versions": _versions(),
@@ -157,6 +157,7 @@ def card_page(facts: Mapping[str, Any]) -> str:
     image, each, archive = facts["image"], facts["images_per_identity"], facts["archive"]
     generator = facts["generator"]
     quality = f" of quality {image['quality']}" if image["quality"] else ""
+    bins = [[str(cell) for cell in row.values()] for row in facts["bins"]]
     fewest, most = each["fewest"], each["most"]
     number = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     lines = [
@@ -173,7 +174,7 @@ def card_page(facts: Mapping[str, Any]) -> str:
         "",
         "## Images of each bin",
         "",
-        *_table(("bin", "identities", "images"), [list(row.values()) for row in facts["bins"]]),
+        markdown_table([("bin", "identities", "images"), *bins]),
         "",
         "## Where they come from",
         "",
@@ -229,7 +230,15 @@ def _archive_facts(archive: Archive | None, digest: str | None) -> dict[str, Any
         "guidance": metadata.guidance,
         "versions": metadata.versions,
     }
-    return {name: _plain(value) for name, value in facts.items()}
+    return {name: strict_json(value, words=True) for name, value in facts.items()}
+
+
+def _sampler_facts(sampler: Sampler | None) -> dict[str, Any] | None:
+    """Say which latents are considered, and how they are drawn from."""
+    if sampler is None:
+        return None
+    facts = {"class": type(sampler).__name__, **sampler.describe(), **sampler.describe_draws()}
+    return dict(strict_json(facts, words=True))
 
 
 def _drawing_facts(source: IdentitySource) -> dict[str, Any]:
@@ -240,7 +249,7 @@ def _drawing_facts(source: IdentitySource) -> dict[str, Any]:
         facts["edits"] = {
             "class": type(edits).__name__,
             **{
-                name: value.name if isinstance(value, Path) else _plain(value)
+                name: value.name if isinstance(value, Path) else strict_json(value, words=True)
                 for name, value in vars(edits).items()
                 if not name.startswith("_")
             },
@@ -257,20 +266,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (a tree of several types)
-    """Return a tree in the types of strict JSON, in which numbers are finite."""
-    match value:
-        case dict():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case float() if not math.isfinite(value):
-            return str(value)
-        case None | bool() | int() | float() | str():
-            return value
-    return str(value)
 
 
 def _named(weights: list[dict[str, str]]) -> str:
@@ -300,9 +295,3 @@ def _inline(value: Any) -> str:  # noqa: ANN401 (JSON types)
         case str() if " " in value:
             return f'"{value}"'
     return str(value)
-
-
-def _table(header: tuple[str, ...], rows: list[list[Any]]) -> list[str]:
-    """Write a Markdown table."""
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    return [*lines, *(f"| {' | '.join(str(cell) for cell in row)} |" for row in rows)]

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from filelock import FileLock, Timeout
-
 from qdgs_lightning.callbacks.dataset_writer import ImageFormat
+from qdgs_lightning.commands.doctor_findings import size
 from qdgs_lightning.datasets.export_pieces import ExportError
-from qdgs_lightning.files import replacing
+from qdgs_lightning.files import write_json
 
 ExportFormat = Literal["folder", "rec", "webdataset"]
 # What the disk says when there is no room; the last one where it takes no file of that length.
@@ -131,27 +130,6 @@ class ExportPlace:
         """Whether the set is whole."""
         return (self.output / "card.json").is_file()
 
-    @contextmanager
-    def reserved(self) -> Iterator[None]:
-        """Keep the place for one writer, while the block lasts.
-
-        Raises:
-            ExportError: Another process is writing there.
-        """
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.output.with_name(f".lock_{self.output.name}"), blocking=False)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise ExportError(
-                f"Another process is writing {self.output}; let it end, or give another output."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
-
     def refuse_other(self, settings: dict[str, Any]) -> None:
         """Make sure that what was begun here, or is there, was asked for with the same settings.
 
@@ -182,8 +160,7 @@ class ExportPlace:
 
     def keep(self, settings: dict[str, Any]) -> None:
         """Note the settings of what is begun here."""
-        with replacing(self._settings) as unfinished:
-            unfinished.write_text(json.dumps({"settings": settings}, indent=2) + "\n")
+        write_json(self._settings, {"settings": settings})
 
     def check_space(self, needed: int) -> None:
         """Make sure that the disk has room.
@@ -194,8 +171,8 @@ class ExportPlace:
         free = shutil.disk_usage(self.work).free
         if needed > free:
             raise ExportError(
-                f"{self.output} needs about {readable(needed)}, its unfinished pieces included, "
-                f"and the disk has {readable(free)}: free some, or choose another output."
+                f"{self.output} needs about {size(needed)}, its unfinished pieces included, "
+                f"and the disk has {size(free)}: free some, or choose another output."
             )
 
     @contextmanager
@@ -214,15 +191,6 @@ class ExportPlace:
                 f"The disk of {self.work} takes no more ({error.strerror}); nothing that was drawn "
                 "is lost: free some space and start the same command again."
             ) from error
-
-
-def readable(size: float) -> str:
-    """Write a number of bytes for people, in the units that disks are sold by."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
 
 
 def _alike(name: str, before: Any, now: Any) -> bool:  # noqa: ANN401 (JSON types)

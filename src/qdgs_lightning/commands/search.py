@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import torch
 from lightning.fabric import Fabric
-from rich.console import Console
 
+from qdgs_lightning.commands.data_common import say
+from qdgs_lightning.files import reserved
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.precision import MatmulPrecision
 from qdgs_lightning.search import QDSearch, SearchConfig, SearchError
-from qdgs_lightning.search.files import ArchiveError, reserved
+from qdgs_lightning.search.files import ArchiveError
 from qdgs_lightning.search.processes import first_alone
 from qdgs_lightning.search.resuming import run_and_save
 
@@ -25,6 +28,7 @@ def search(
     save_every_seconds: float = 60.0,
     accelerator: str = "auto",
     devices: int = 1,
+    float32_matmul_precision: MatmulPrecision = "highest",
 ) -> None:
     """Grow an archive of elites, or continue one.
 
@@ -41,6 +45,7 @@ def search(
         save_every_seconds: How much work a stop may cost; 0 saves after every iteration.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
         devices: On how many processes or GPUs to evaluate; their number changes no result.
+        float32_matmul_precision: How exact products of float32 matrices are; high allows TF32.
 
     Raises:
         SearchError: The number of evaluations is not positive or too small, there is no such
@@ -53,6 +58,9 @@ def search(
     if evaluations < 1 or devices < 1:
         name, value = ("evaluations", evaluations) if evaluations < 1 else ("devices", devices)
         raise SearchError(f"{name} is {value}; give a whole number of at least 1.")
+    if output.is_dir():
+        raise ArchiveError(f"The archive cannot be saved to {output}, a folder: name a file.")
+    torch.set_float32_matmul_precision(float32_matmul_precision)
     fabric = _fabric(accelerator, devices)
     with _reserved_by_first(fabric, output):
         generator.prepare()
@@ -74,13 +82,10 @@ def search(
             first_alone(lambda: quest.save(output))
     if fabric.is_global_zero:
         stats = quest.stats
-        Console().print(
+        say(
             f"{output} holds {stats.num_elites} elites of {quest.evaluations} evaluations: "
             f"coverage {stats.coverage:.1%}, QD-score {stats.qd_score:.1f}, best "
-            f"{stats.obj_max:.2f}, mean {stats.obj_mean:.2f}.",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            f"{stats.obj_max:.2f}, mean {stats.obj_mean:.2f}."
         )
 
 
@@ -109,7 +114,7 @@ def _reserved_by_first(fabric: Fabric, output: Path) -> Iterator[None]:
         complaint = ""
         if fabric.is_global_zero:
             try:
-                stack.enter_context(reserved(output))
+                stack.enter_context(reserved(output, ArchiveError))
             except ArchiveError as error:
                 complaint = str(error)
         if complaint := fabric.broadcast(complaint):
