@@ -335,7 +335,7 @@ class FaceRecognizer(LightningModule):
         batches = self.trainer.num_training_batches
         if math.isinf(batches):
             raise FaceRecognitionError(
-                f"A `warmup` of {self.warmup:g} epochs takes nobody knows how many steps: the "
+                f"A `warmup` of {self.warmup:g} epochs cannot be counted in steps, since the "
                 "training set has no length: count it in steps, with `interval: step`."
             )
         return math.ceil(batches / self.trainer.accumulate_grad_batches)
