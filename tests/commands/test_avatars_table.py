@@ -59,7 +59,7 @@ def _contents(folder: Path) -> dict[str, Any]:
 
 
 def test_stages_in_order_resumed_and_equal_to_runs_by_hand(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for arm in ("none", "rand", "qd"):
         _write_small(tmp_path, arm)
@@ -77,7 +77,10 @@ def test_stages_in_order_resumed_and_equal_to_runs_by_hand(
     table = tmp_path / "table"
     results = _contents(table / "results")
     assert results.keys() == {"none_s0", "rand_s0", "qd_s0"}
-    assert "DI of dark and light" in capsys.readouterr().out
+    told = capfd.readouterr()
+    assert "DI of dark and light" in told.out
+    assert "Seed set" not in told.out + told.err  # of the jobs, whose processes keep it in a file
+    assert "Seed set to 0" in (table / "logs" / "qd_s0_FirstStage.txt").read_text()
     assert "| % | none | rand | qd |" in (tmp_path / "avatars.md").read_text()
 
     # Pools are read at their full size, and archives are described.

@@ -175,10 +175,11 @@ def end_with_parent() -> None:
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
     """Send what a job prints, logs and warns to a file."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    before = [logger.handlers for logger in loggers]
     with path.open("w") as file:
-        logger = logging.getLogger("lightning.pytorch")
-        handler = logging.StreamHandler(file)
-        before, logger.handlers = logger.handlers, [handler]
+        for logger in loggers:
+            logger.handlers = [logging.StreamHandler(file)]
         try:
             with (
                 contextlib.redirect_stdout(file),
@@ -187,4 +188,5 @@ def _output_to(path: Path) -> Iterator[None]:
             ):
                 yield
         finally:
-            logger.handlers = before
+            for logger, handlers in zip(loggers, before, strict=True):
+                logger.handlers = handlers
