@@ -8,7 +8,7 @@ Prints two tables for docs/results/faces.md. The first has evaluations with Jaco
 of FFHQ-256's size under ViT-B/32 (random weights: speed does not ask what they are), in batches
 against the published scheme of one latent and one value at a time; work is all that is computed
 forward and backward, by torch's counter, and its ceiling one large matrix product of the same type.
-The second has training steps of IR-101 under AdaFace in bfloat16, as in configs/faces_qd50.yaml, on
+The second has training steps of IR-101 under AdaFace in bfloat16 on
 images out of the cache or drawn anew against ready ones. All is measured in one process.
 """
 

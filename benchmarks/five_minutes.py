@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.search import configure
-from benchmarks.search_runs import Recorder, Scale
+from benchmarks.search_runs import Recorder, Scale, key_of
 from jsonargparse import auto_cli
 
 from qdgs_lightning.allocator import keep_freed_memory
@@ -22,9 +22,9 @@ from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.search import QDSearch
 
 
-def reached_by_others(runs: Path, *, fingerprint: str, grid: tuple[int, ...]) -> set[int]:
-    """Return the cells that any run of ``benchmarks.search`` holds."""
-    folders = f"{fingerprint}_{'x'.join(map(str, grid))}_*"
+def reached_by_others(runs: Path, key: str) -> set[int]:
+    """Return the cells that any run of ``benchmarks.search`` of the same key holds."""
+    folders = f"{key}_*"
     cells: set[int] = set()
     for path in sorted(runs.glob(f"{folders}/*.json")):
         cells |= set(json.loads(path.read_text())["cells"])
@@ -57,7 +57,7 @@ def main(
     model.prepare()
     guidance.prepare()
     scale = Scale.of(model, guidance, grid=grid)
-    known = reached_by_others(runs, fingerprint=model.fingerprint(), grid=grid)
+    known = reached_by_others(runs, key_of(model, guidance, grid))
     reachable = set(known)
     held: list[set[int]] = []
     for seed in range(seeds):

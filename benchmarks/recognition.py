@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from benchmarks.jacobian import cpu_seconds
 from jsonargparse import auto_cli
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from numpy.typing import NDArray
@@ -56,13 +57,6 @@ def faces(n: int) -> list[bytes]:
     small = torch.rand(n, 3, 14, 14, generator=torch.Generator().manual_seed(0))
     images = F.interpolate(small, (112, 112), mode="bicubic").clamp(0, 1)
     return [bytes(encode_jpeg(image, 95).numpy()) for image in images.mul(255).byte()]
-
-
-def cpu_seconds(function: Callable[[], object]) -> float:
-    """Return how long a call keeps this process busy."""
-    begin = time.process_time()
-    function()
-    return time.process_time() - begin
 
 
 def read_all(dataset: Dataset[Any], *, workers: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from benchmarks.search_report import Results, write_page
-from benchmarks.search_runs import Contestant, Run, Scale, race
+from benchmarks.search_runs import Contestant, Run, Scale, key_of, race, settings_of
 from jsonargparse import auto_cli
 
 from qdgs_lightning.allocator import keep_freed_memory
@@ -82,8 +82,8 @@ def main(
     model.prepare()
     guidance.prepare()
     scale = Scale.of(model, guidance, grid=grid)
-    budget = f"{evaluations}_evaluations" if evaluations else f"{seconds:g}_seconds"
-    folder = runs / f"{model.fingerprint()}_{'x'.join(map(str, grid))}_{budget}"
+    budget = f"{evaluations} evaluations" if evaluations else f"{seconds:g} CPU-seconds"
+    folder = runs / f"{key_of(model, guidance, grid)}_{budget.replace(' ', '_')}"
     names = algorithms or list(ALGORITHMS)
     for seed in range(seeds):
         missing = [name for name in names if not Run.path(folder, name, seed).exists()]
@@ -97,8 +97,14 @@ def main(
         for name in names
         for seed in range(seeds)
     ]
+    for run in finished:
+        if run.settings != settings_of(configure(run.algorithm, scale, run.seed)):
+            path = Run.path(folder, run.algorithm, run.seed)
+            raise SystemExit(f"{path} is of other settings than {run.algorithm} has: remove it.")
     command = " ".join(["OMP_NUM_THREADS=1 python -m benchmarks.search", *sys.argv[1:]])
-    results = Results(runs=finished, scale=scale, generator=generator, command=command)
+    results = Results(
+        runs=finished, scale=scale, generator=generator, command=command, budget=budget
+    )
     write_page(results, output)
     print((output / "search.md").read_text())
 

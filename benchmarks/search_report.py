@@ -27,6 +27,7 @@ class Results:
     scale: Scale
     generator: str
     command: str
+    budget: str
 
     @property
     def names(self) -> list[str]:
@@ -66,11 +67,10 @@ def write_page(results: Results, folder: Path) -> None:
     with replacing(folder / "search.png") as unfinished:
         _draw(results, unfinished)
     seeds = len(results.of(results.names[0]))
-    budget = max(run.curve[-1][0] for run in results.runs)
     grid = " x ".join(map(str, results.scale.grid))
     measured = f"""Shapes generator `{results.generator}`, published prompts, the package's
 small CLIP, a grid of {grid} cells over {_ranges(results.scale)}. Every search
-had up to {budget:.0f} CPU-seconds on one core, calibration included; seeds 0 to {seeds - 1},
+had {results.budget} on one core, calibration included; seeds 0 to {seeds - 1},
 medians, and the lowest and highest in brackets. Searches of one seed took turns of five seconds.
 Machine:
 {platform.processor() or platform.machine()}, Python {platform.python_version()}. Made by

@@ -1,6 +1,8 @@
 """Run several searches side by side and write down what each has reached, and when."""
 
+import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -46,6 +48,13 @@ class Scale:
             low=float(sample.objective.min()),
             high=float(sample.objective.max()),
         )
+
+
+def key_of(generator: Generator, guidance: Guidance, grid: tuple[int, ...]) -> str:
+    """Name what runs must have in common to be compared: images, judgement and cells."""
+    judged = hashlib.sha256(json.dumps(guidance.describe(), sort_keys=True).encode())
+    size = "x".join(map(str, grid))
+    return f"{generator.fingerprint()}_{judged.hexdigest()[:8]}_{size}"
 
 
 class Recorder(Guidance):
@@ -106,6 +115,7 @@ class Run:
     Attributes:
         algorithm: Its name in the tables.
         seed: Its seed.
+        settings: Of the search.
         curve: Rows of CPU-seconds, evaluations, cells, sum of objectives above the lowest, nats.
         cells: Cells that it holds in the end.
         objective: And their objectives.
@@ -114,6 +124,7 @@ class Run:
 
     algorithm: str
     seed: int
+    settings: dict[str, object] = field(default_factory=dict)
     curve: list[list[float]] = field(default_factory=list)
     cells: list[int] = field(default_factory=list)
     objective: list[float] = field(default_factory=list)
@@ -130,6 +141,11 @@ class Run:
         return folder / f"{algorithm}_{seed}.json"
 
 
+def settings_of(config: SearchConfig) -> dict[str, object]:
+    """Return settings of a search as they come back from a JSON file."""
+    return dict(json.loads(json.dumps(asdict(config))))
+
+
 class Contestant:
     """One search that advances in slices of CPU time."""
 
@@ -141,7 +157,7 @@ class Contestant:
         guidance: Guidance,
         scale: Scale,
     ) -> None:
-        self.run = Run(algorithm=name, seed=config.seed)
+        self.run = Run(algorithm=name, seed=config.seed, settings=settings_of(config))
         self.seconds = 0.0
         self._scale = scale
         self._recorder = Recorder(guidance, scale)
@@ -152,10 +168,10 @@ class Contestant:
         """Evaluations so far."""
         return self._recorder.evaluations
 
-    def advance(self, seconds: float) -> None:
-        """Search for so many more CPU-seconds, whole iterations."""
+    def advance(self, seconds: float, *, evaluations: float = math.inf) -> None:
+        """Search for so many more CPU-seconds or up to so many evaluations, whole iterations."""
         end = self.seconds + seconds
-        while self.seconds < end:
+        while self.seconds < end and self.evaluations < evaluations:
             begin = time.process_time()
             self.search.run(self.search.minimum)
             self.seconds += time.process_time() - begin
@@ -201,14 +217,12 @@ def race(
     finished, running = [], list(contestants)
     while running:
         for contestant in list(running):
+            most = evaluations or math.inf
             left = slice_seconds if evaluations else seconds - contestant.seconds
-            contestant.advance(min(slice_seconds, left))
-            done = (
-                contestant.evaluations >= evaluations
-                if evaluations
-                else contestant.seconds >= seconds
-            )
-            if done:
+            contestant.advance(min(slice_seconds, left), evaluations=most)
+            if contestant.evaluations >= most or (
+                not evaluations and contestant.seconds >= seconds
+            ):
                 finished.append(contestant.finish(folder))
                 running.remove(contestant)
                 last = finished[-1].curve[-1]

@@ -59,7 +59,7 @@ def test_a_bad_image_is_named_or_skipped(tmp_path: Path, content: bytes) -> None
     assert label == 1
     assert torch.equal(image, dataset[2][0])
     assert torch.equal(patient[1][0], image)  # warned of once
-    assert patient.bad_paths == {str(root / "a" / "1.jpg")}
+    assert patient.bad_rows == {1}
 
 
 def test_no_good_image_at_all_is_an_error(tmp_path: Path) -> None:

@@ -1,9 +1,13 @@
 """Face images of files that mxnet wrote, and of those that we write for others."""
 
 import json
+import multiprocessing
 import shutil
+import warnings
+from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,6 +99,32 @@ def test_a_missing_index_is_made_and_kept(tmp_path: Path) -> None:
     assert (root / "train.idx").read_text() == (DATA / "faces" / "train.idx").read_text()
 
 
+def _opened_without_an_index(root: Path, begin: Any) -> list[str]:  # noqa: ANN401 (a barrier)
+    """What is warned of by a process that opens records when all others do."""
+    said = []
+    for turn in range(8):
+        begin.wait()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert len(RecordIODataset(root / str(turn))) == 9
+        said += [str(warning.message) for warning in caught]
+    return said
+
+
+def test_processes_that_miss_an_index_do_not_get_in_each_others_way(tmp_path: Path) -> None:
+    for turn in range(8):
+        (copied(tmp_path / f"source_{turn}")).rename(tmp_path / str(turn))
+        (tmp_path / str(turn) / "train.idx").unlink()
+    with multiprocessing.get_context("fork").Manager() as manager:
+        begin = manager.Barrier(4)
+        with ProcessPoolExecutor(4, multiprocessing.get_context("fork")) as pool:
+            told = list(pool.map(_opened_without_an_index, [tmp_path] * 4, [begin] * 4))
+    assert told == [[]] * 4
+    expected = (DATA / "faces" / "train.idx").read_text()
+    for turn in range(8):
+        assert (tmp_path / str(turn) / "train.idx").read_text() == expected
+
+
 def test_an_index_of_another_file_is_not_used(tmp_path: Path) -> None:
     root = copied(tmp_path)
     shutil.copy(DATA / "plain" / "train.idx", root)
@@ -163,7 +193,7 @@ def test_a_bad_record_is_named_or_skipped(tmp_path: Path, record: Record, messag
         image, _ = patient[1]
     assert torch.equal(image, dataset[2][0])
     assert torch.equal(patient[1][0], image)
-    assert patient.bad_keys == {2}
+    assert patient.bad_rows == {1}
 
 
 @pytest.mark.parametrize(

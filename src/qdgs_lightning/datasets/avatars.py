@@ -40,7 +40,8 @@ class Population:
             al., AAAI-24).
         gender: Shares of masculine, androgynous and feminine presentation; as published.
         age: Shares of young and old; as published.
-        long_hair: Share of long hair among masculine, androgynous and feminine people.
+        long_hair: Share of long hair in the middle of masculine, of androgynous and of feminine
+            presentation, where gender is 1/6, 1/2 and 5/6; linear in between, constant beyond.
 
     Raises:
         QDGSError: Shares do not sum to 1 or lie outside (0, 1).

@@ -17,7 +17,7 @@ class FaceImages(Dataset[tuple[Tensor, int]], ABC):
 
     Args:
         on_bad_record: What to do about an image that cannot be used: ``raise``, or ``skip``, which
-            takes the next good image in its place and warns once.
+            takes the next good image in its place and warns, once in each process that loads.
 
     Attributes:
         num_classes: How many identities there are.

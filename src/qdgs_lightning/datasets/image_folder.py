@@ -68,7 +68,8 @@ class FaceFolderDataset(FaceImages):
     Args:
         root: The folder. Identities are numbered in the order of their names.
         on_bad_record: What to do about an image that cannot be decoded: ``raise``, or ``skip``,
-            which takes the next good image in its place and warns once.
+            which takes the next good image in its place and warns,
+            once in each process that loads.
 
     Attributes:
         identities: Names of the identities; the place of one is its label.
@@ -100,11 +101,6 @@ class FaceFolderDataset(FaceImages):
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @property
-    def bad_paths(self) -> set[str]:
-        """The images that were skipped in this process."""
-        return {self.paths[row] for row in self.bad_rows}
 
     @cached_property
     def labels(self) -> Tensor:

@@ -38,7 +38,8 @@ class RecordIODataset(FaceImages):
         root: The folder.
         name: Stem of the two files.
         on_bad_record: What to do about an image that cannot be decoded or a label out of range:
-            ``raise``, or ``skip``, which takes the next good image in its place and warns once.
+            ``raise``, or ``skip``, which takes the next good image in its place and warns,
+            once in each process that loads.
 
     Attributes:
         num_classes: How many identities there are.
@@ -71,11 +72,6 @@ class RecordIODataset(FaceImages):
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    @property
-    def bad_keys(self) -> set[int]:
-        """Keys of the images that were skipped in this process."""
-        return {int(self.keys[row]) for row in self.bad_rows}
 
     @cached_property
     def labels(self) -> Tensor:

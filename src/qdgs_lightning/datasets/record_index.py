@@ -1,5 +1,6 @@
 """The index of a RecordIO file: which record has which key, and which of them are images."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ class RecordIndex:
         """Write the ``.idx`` file that mxnet reads: a key, a tab and an offset on each line."""
         order = np.argsort(self.offsets)
         lines = zip(self.keys[order].tolist(), self.offsets[order].tolist(), strict=True)
-        with replacing(path) as unfinished:
+        # Every process that opens records without an index makes it.
+        with replacing(path, writer=str(os.getpid())) as unfinished:
             unfinished.write_text("".join(f"{key}\t{offset}\n" for key, offset in lines))
 
 

@@ -1,7 +1,7 @@
-"""The small weights that the package ships, so that shapes run offline.
+"""The small weights that the package ships, so that shapes and avatars run offline.
 
-Each file is remade by a documented command (see ``make weights``); the README lists them. They are
-float16 on disk and float32 once loaded.
+Each file is remade by a documented command (see ``make weights``); the README lists them. Networks
+are float16 on disk where that suffices, and float32 once loaded.
 """
 
 from pathlib import Path

@@ -64,7 +64,7 @@ def sampled(
     classes, dim = weight.shape
     head = SampledHead(dim, classes, head=make, **options)  # type: ignore[arg-type]
     head.prepare()
-    head.load_full_state({**head.full_state(), "weight": weight})
+    head.load_state_dict({**head.state_dict(), "weight": weight})
     return head
 
 

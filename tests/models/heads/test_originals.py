@@ -90,7 +90,7 @@ def test_one_process_gives_partial_fc_s_numbers(
     given = originals()
     sampled = SampledHead(DIM, CLASSES, head=head)
     sampled.prepare()
-    sampled.load_full_state({**sampled.full_state(), "weight": given["weight"]})
+    sampled.load_state_dict({**sampled.state_dict(), "weight": given["weight"]})
     embeddings = given["embeddings"][0].clone().requires_grad_()
     loss = sampled(embeddings, given["labels"][0])
     loss.backward()

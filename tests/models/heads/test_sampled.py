@@ -97,7 +97,7 @@ def test_draws_depend_on_seed_and_step_alone_and_go_on_after_a_pause() -> None:
     torch.manual_seed(1)
     assert [float(second(embeddings, labels).detach()) for _ in range(2)] == losses[:2]
     resumed = sampled(ArcFace, weight, sample_rate=0.2, seed=1)
-    resumed.load_full_state(copy.deepcopy(second.full_state()))
+    resumed.load_state_dict(copy.deepcopy(second.state_dict()))
     assert [float(resumed(embeddings, labels).detach()) for _ in range(2)] == losses[2:]
     other = sampled(ArcFace, weight, sample_rate=0.2, seed=2)
     assert len({*losses, float(other(embeddings, labels).detach())}) == 5
@@ -110,7 +110,7 @@ def test_first_rows_do_not_depend_on_the_size_of_a_shard(make: Make) -> None:
     heads = [SampledHead(3, classes, head=make, seed=5) for classes in (8195, 9000)]
     for head in heads:
         head.prepare()
-    first, second = (head.full_state()["weight"] for head in heads)
+    first, second = (head.state_dict()["weight"] for head in heads)
     assert first.shape == (8195, 3)
     assert torch.equal(first, second[:8195])
     assert len(first.unique(dim=0)) == 8195
@@ -150,7 +150,7 @@ def test_what_is_asked_too_early_or_of_the_wrong_size() -> None:
     with pytest.raises(HeadError, match="The optimizer does not have the head's rows"):
         early.prepare_optimizer(optimizer)
     with pytest.raises(HeadError, match="has 12 class rows and this head has 11; set num_classes"):
-        early.load_full_state({**early.full_state(), "weight": torch.ones(12, DIM)})
+        early.load_state_dict({**early.state_dict(), "weight": torch.ones(12, DIM)})
     with pytest.raises(HeadError, match="Label 11 is outside"):
         early(embeddings, torch.full((4,), 11))
     with pytest.raises(HeadError, match=r"takes \[4\] of torch.int64"):

@@ -191,22 +191,6 @@ class SampledHead(nn.Module):
         """
         keep_optimizer_whole(optimizer, self.weight, self.num_classes)
 
-    def full_state(self) -> dict[str, Any]:
-        """Return the state with the one matrix ``[C, d]`` of all processes; a collective call.
-
-        It is what `state_dict` returns, on the CPU.
-        """
-        state = self.state_dict()
-        return {key: x.cpu() if isinstance(x, Tensor) else x for key, x in state.items()}
-
-    def load_full_state(self, state: dict[str, Any]) -> None:
-        """Take this process's rows of a state that any number of processes saved.
-
-        Raises:
-            HeadError: It has another number of classes.
-        """
-        self.load_state_dict(state)
-
     def get_extra_state(self) -> Tensor:
         """Return how many times rows were drawn, so that resumed training draws the next ones."""
         return torch.tensor(self._steps)
