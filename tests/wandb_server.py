@@ -15,7 +15,7 @@ _BUCKET = {
     "project": {"id": "project", "name": "project", "entity": {"id": "me", "name": "me"}},
 }
 _ANSWERS = {
-    "query Viewer": {"viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}"}},
+    "viewer {": {"viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}"}},
     "query ServerFeatures": {"serverInfo": {"features": []}},
     "query ArtifactType": {"project": None},
     "mutation UpsertBucket": {"upsertBucket": {"bucket": _BUCKET, "inserted": True}},
