@@ -187,6 +187,21 @@ def test_a_bug_is_not_told_as_a_mistake_of_the_users() -> None:
         main(["fit", "--config", config])
 
 
+class Large(BoringTask):
+    """Asks for more than a GPU has."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Raise what torch would."""
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+
+def test_a_batch_that_memory_does_not_hold_is_told_in_a_sentence() -> None:
+    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.test_cli.Large"))
+    assert "Tried to allocate 9 GiB): lower `data.init_args.batch_size`" in complaint(
+        "fit", "--config", config
+    )
+
+
 def test_user_errors_end_with_status_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [sys.executable, "-m", "qdgs_lightning", "fti"]
     failed = subprocess.run(words, capture_output=True, text=True)
