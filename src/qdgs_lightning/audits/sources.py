@@ -245,12 +245,7 @@ class Elites(Source):
         """Name the archive and how it is drawn from."""
         drawn: dict[str, object] = {}
         if self.sampler is not None:
-            sampler = {
-                "class": type(self.sampler).__name__,
-                **self.sampler.describe(),
-                **self.sampler.describe_draws(),
-            }
-            drawn = {"sampler": sampler, "n": self.n, "seed": self.seed}
+            drawn = {"sampler": self.sampler.describe_all(), "n": self.n, "seed": self.seed}
         made_by = self.generator.fingerprint()
         name = type(self).__name__
         return {"class": name, "archive": str(self.archive), "generator": made_by, **drawn}

@@ -11,7 +11,6 @@ from qdgs_lightning.commands.export_layout import ExportLayout, IdentitySource
 from qdgs_lightning.commands.export_settings import ExportOptions
 from qdgs_lightning.commands.table_intervals import markdown_table
 from qdgs_lightning.files import strict_json
-from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
 
 INTENDED_USE = (
@@ -101,7 +100,9 @@ def card_facts(
             source.guidance.describe() if source.guidance else None, words=True
         ),
         "guidance_weights": weights_of(source.guidance),
-        "sampler": _sampler_facts(source.sampler),
+        "sampler": strict_json(
+            source.sampler.describe_all() if source.sampler else None, words=True
+        ),
         "drawing": {"class": type(source).__name__, **_drawing_facts(source)},
         "archive": _archive_facts(archive, settings["archive"]),
         "versions": _versions(),
@@ -231,14 +232,6 @@ def _archive_facts(archive: Archive | None, digest: str | None) -> dict[str, Any
         "versions": metadata.versions,
     }
     return {name: strict_json(value, words=True) for name, value in facts.items()}
-
-
-def _sampler_facts(sampler: Sampler | None) -> dict[str, Any] | None:
-    """Say which latents are considered, and how they are drawn from."""
-    if sampler is None:
-        return None
-    facts = {"class": type(sampler).__name__, **sampler.describe(), **sampler.describe_draws()}
-    return dict(strict_json(facts, words=True))
 
 
 def _drawing_facts(source: IdentitySource) -> dict[str, Any]:

@@ -165,6 +165,10 @@ class Sampler(ABC):
             "renormalise": self.renormalise,
         }
 
+    def describe_all(self) -> dict[str, object]:
+        """Say in JSON types which sampler this is, what it considers and how it draws."""
+        return {"class": type(self).__name__, **self.describe(), **self.describe_draws()}
+
     def candidates(
         self,
         generator: Generator,
