@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import wandb
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
@@ -291,6 +292,7 @@ def test_a_run_offline_holds_figures_archive_and_checkpoint(
     for words in (["init", "-q"], ["add", "toy.yaml"], ["commit", "-q", "-m", "my experiment"]):
         subprocess.run([*git, *words], check=True)
     main(["fit", "--config", "toy.yaml"])
+    wandb.teardown()  # as happens when a process ends; W&B may hold back its file until then
     run = Path("runs/toy/version_0")
     (offline,) = Path("runs/wandb").glob("offline-run-*")
     records = offline_records(offline)
