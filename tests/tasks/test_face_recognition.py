@@ -21,8 +21,9 @@ from qdgs_lightning.datasets import load_verification_pairs
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.metrics import verification_accuracy
 from qdgs_lightning.models import AdaFace, ArcFace, CosFace, IResNet
+from qdgs_lightning.sampling import PriorSampler
 from qdgs_lightning.tasks import FaceRecognitionError, FaceRecognizer
-from tests.datamodules.identity_toys import toy_data
+from tests.datamodules.identity_toys import BINS, CountingGenerator, toy_data
 from tests.datamodules.test_resuming import Keeper
 from tests.faces import write_benchmark, write_training_set
 
@@ -371,3 +372,14 @@ def test_a_head_that_is_missing_or_too_small_is_refused(
         recognizer = FaceRecognizer(backbone=small(), **options)  # type: ignore[arg-type]
         with pytest.raises(FaceRecognitionError, match=complaint):
             trainer(tmp_path, max_epochs=1).fit(recognizer, datamodule=data)
+
+
+def test_images_of_another_size_are_refused_before_any_is_drawn(tmp_path: Path) -> None:
+    data = toy_data(image_size=16, sampler=PriorSampler(bins=BINS, evaluations=50))
+    recognizer = FaceRecognizer(backbone=small(), head=ArcFace)
+    with pytest.raises(FaceRecognitionError, match="16 pixels and the backbone takes 32"):
+        trainer(tmp_path, max_epochs=1, reload_dataloaders_every_n_epochs=1).fit(
+            recognizer, datamodule=data
+        )
+    assert isinstance(data.generator, CountingGenerator)
+    assert data.generator.drawn == 0

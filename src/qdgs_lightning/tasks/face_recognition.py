@@ -74,8 +74,8 @@ class FaceRecognizer(LightningModule):
         compile: Whether the backbone is compiled.
 
     Raises:
-        FaceRecognitionError: The data has no identities, the head is too small for them, or the
-            loss is not finite any more.
+        FaceRecognitionError: The data has no identities or images of another size than the
+            backbone's, the head is too small for them, or the loss is not finite any more.
     """
 
     def __init__(
@@ -380,12 +380,19 @@ class FaceRecognizer(LightningModule):
         """The datamodule.
 
         Raises:
-            FaceRecognitionError: It has no faces.
+            FaceRecognitionError: It has no faces, or those of a size that the backbone does not
+                take, which is told before a search is spent on them.
         """
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         if not all(hasattr(data, name) for name in ("benchmarks", "groups", "merge")):
             raise FaceRecognitionError(
                 "FaceRecognizer needs data with identities and benchmarks: use FaceDataModule or "
                 "SyntheticFaceDataModule."
+            )
+        size, wanted = data.image_size, getattr(self.backbone, "image_size", None)
+        if wanted not in (None, size):
+            raise FaceRecognitionError(
+                f"The data are brought to {size} pixels and the backbone takes {wanted}: set "
+                "`data.init_args.image_size` and that of the backbone to one number."
             )
         return data
