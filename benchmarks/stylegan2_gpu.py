@@ -84,8 +84,12 @@ def main(
                 network.to(memory_format=torch.contiguous_format)
             network.to(place)
             plain = passes(network.synthesis, dtype)
-            timed = passes(torch.compile(network.synthesis), dtype) if compiled else plain
             for size in batches:
+                timed = plain
+                if compiled:
+                    # A graph for this network and batch alone: torch gives up after a few of them.
+                    torch.compiler.reset()
+                    timed = passes(torch.compile(network.synthesis, dynamic=False), dtype)
                 ws = torch.randn(size, 14, 512, device=place)
                 for kind, job in timed.items():
                     flops = flops_of(partial(plain[kind], ws))

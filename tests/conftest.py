@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from qdgs_lightning.loggers import finish_wandb
 
@@ -13,6 +14,15 @@ from qdgs_lightning.loggers import finish_wandb
 # downloaded for other work.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = os.devnull
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let sums have the order that they have in the workers of tables, whose threads are one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -146,7 +146,7 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         (["search", "--search.algorithm=targetted"], "'targeted'"),
         (["shapes-demo", "--arm=[qd]"], "did you mean '--arms'?"),
         (["fit", "--config", "none.yaml"], "File does not exist"),
-        (["fit"], "are required: fit.data, fit.model (name a YAML file"),
+        (["fit"], "are required: fit.data, fit.model (give them in a YAML file"),
     ],
 )
 def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], told: str) -> None:
@@ -291,6 +291,7 @@ def test_the_config_of_a_fit_also_tests(capsys: pytest.CaptureFixture[str]) -> N
     assert f"Run folder: {runs()[0]}\n" in told
     main(told.partition("Test it: qdgs ")[2].split())
     assert metric(runs()[1], "test/lr") == pytest.approx(0.05)
+    assert capsys.readouterr().out.endswith(f"Run folder: {runs()[1]}\n")
 
 
 def test_print_config_is_a_config_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,6 +370,7 @@ def test_a_bad_record_is_one_sentence_from_a_worker_process_too(tmp_path: Path) 
         "model.backbone.image_size": "16",
         "model.head": "ArcFace",
         "data.train": str(tmp_path / "set"),
+        "data.image_size": "16",
         "data.batch_size": "4",
         "data.num_workers": "1",
         "trainer.accelerator": "cpu",

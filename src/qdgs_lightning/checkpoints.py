@@ -1,5 +1,6 @@
-"""Checkpoint files that are whole or not there."""
+"""Checkpoint files: whole or not there when written, told in a sentence when of no use."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,26 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import Trainer
 
-from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.errors import ConfigError, QDGSError
 from qdgs_lightning.files import replacing
+
+# What torch says of the first weight that does not fit, and how we say it.
+_DIFFERENCES = (
+    (r'Missing key\(s\) in state_dict: "([^"]+)"', r"it has no \1"),
+    (r'Unexpected key\(s\) in state_dict: "([^"]+)"', r"its \1 is not in this model"),
+    (
+        r"size mismatch for (\S+): .*torch\.Size\((.*?)\) from .*torch\.Size\((.*?)\)",
+        r"its \1 has the shape \2, here \3",
+    ),
+)
 
 
 class CheckpointSaveError(QDGSError):
     """A checkpoint that cannot be written."""
+
+
+class CheckpointMismatchError(QDGSError):
+    """A checkpoint of another model than the one that is to take its weights."""
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -69,3 +84,51 @@ def keep_checkpoints_whole(trainer: Trainer) -> None:
     """
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = WholeCheckpointIO()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Open a checkpoint of a fit; weights stay on the disk until they are used.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What Lightning saved, ``state_dict`` among it.
+
+    Raises:
+        ConfigError: It is missing, or no checkpoint.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no checkpoint '{path}': runs keep theirs in <run folder>/checkpoints."
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ConfigError(
+            f"'{path}' cannot be read as a checkpoint: give a .ckpt file that qdgs fit wrote."
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ConfigError(f"'{path}' holds no state_dict: give a .ckpt file that qdgs fit wrote.")
+    return checkpoint
+
+
+def mismatch(path: str | Path, error: RuntimeError) -> CheckpointMismatchError | None:
+    """Say in one sentence what ``load_state_dict`` complains of in a listing of all weights.
+
+    Args:
+        path: The checkpoint.
+        error: What loading it raised.
+
+    Returns:
+        What to raise instead; None if the error is no such complaint.
+    """
+    text = str(error)
+    if not text.startswith("Error(s) in loading state_dict for "):
+        return None
+    found = ((re.search(said, text), ours) for said, ours in _DIFFERENCES)
+    first = next((f" ({match.expand(ours)})" for match, ours in found if match), "")
+    return CheckpointMismatchError(
+        f"'{path}' is a checkpoint of another model than the configuration's{first}: give "
+        "--config and --ckpt_path of one run."
+    )

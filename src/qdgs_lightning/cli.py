@@ -169,6 +169,8 @@ def _mistake(error: BaseException) -> BaseException | None:
 
     jsonargparse wraps what the constructors of nested classes raise.
     """
+    if (refused := _refused_by_library(error)) is not None:
+        return refused
     if isinstance(error, OSError) or _is_of_lightning(error):
         return error
     if "torch" in sys.modules and isinstance(error, sys.modules["torch"].OutOfMemoryError):
@@ -201,10 +203,37 @@ def _is_of_lightning(error: BaseException) -> bool:
 
     if isinstance(error, MisconfigurationException):
         return True
-    # Of some settings, such as an accelerator of a name that it does not know, it says ValueError.
+    # Of some settings, such as an accelerator of a name that it does not know, it says ValueError,
+    # and RuntimeError of a metric that nothing logs.
+    where = _where_raised(error)
+    return (isinstance(error, ValueError) and where.partition(".")[0] == "lightning") or (
+        isinstance(error, RuntimeError) and where == "lightning.pytorch.callbacks.early_stopping"
+    )
+
+
+def _refused_by_library(error: BaseException) -> ConfigError | None:
+    """Say of which settings a library complains that does not name them itself."""
+    where, told = _where_raised(error), " ".join(str(error).split()).rstrip(".")
+    # Not the base class, which complains of parameters and not of what a configuration says.
+    by_optimizer = where.startswith("torch.optim.") and where != "torch.optim.optimizer"
+    if by_optimizer and isinstance(error, ValueError | ArithmeticError):
+        return ConfigError(
+            f"The optimizer or the scheduler refuses its arguments ({told}): correct the "
+            "`init_args` of `optimizer` or `scheduler` under `model.init_args`."
+        )
+    of_devices = where.startswith("lightning.") and ("accelerators" in where or "device_p" in where)
+    if of_devices and isinstance(error, ValueError | TypeError):
+        return ConfigError(
+            f"`devices` says nothing that can be had ({told}): give a number, a list of indices "
+            "such as [0,1], or auto."
+        )
+    return None
+
+
+def _where_raised(error: BaseException) -> str:
+    """Name the module whose line raised an error."""
     frames = list(traceback.walk_tb(error.__traceback__))
-    where = frames[-1][0].f_globals["__name__"] if frames else ""
-    return isinstance(error, ValueError) and where.partition(".")[0] == "lightning"
+    return frames[-1][0].f_globals["__name__"] if frames else ""
 
 
 def _sentence(error: BaseException) -> str:

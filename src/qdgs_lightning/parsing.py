@@ -3,18 +3,28 @@
 import inspect
 import re
 import sys
-from typing import Any, NoReturn
+from itertools import islice
+from os import PathLike
+from traceback import walk_tb
+from types import NoneType
+from typing import Any, NoReturn, cast, get_args
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from qdgs_lightning.errors import ConfigError, did_you_mean
+from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
 
+_KEY = re.compile(r'Parser key "([^"]+)"[^:]*:')
 _UNKNOWN_KEY = re.compile(r"ption '([^']+)'")
 _UNKNOWN_CHOICE = re.compile(r"invalid choice: '([^']+)' \(choose from (.+)\)")
 _UNKNOWN_CLASS = re.compile(
     r"given class_path '([^']+)'|dot import path string: (\S+)|Import path (\S+) does not"
 )
+# Those that only one kind of configuration has, for files that are given to the wrong command.
+_COMMAND_OF_KEY = {
+    **dict.fromkeys(("model", "data", "trainer"), "qdgs fit"),
+    **dict.fromkeys(("generator", "guidance", "search"), "qdgs search"),
+}
 
 
 class Parser(LightningArgumentParser):
@@ -32,9 +42,49 @@ class Parser(LightningArgumentParser):
             text = str(error.args[0])
             unknown = _UNKNOWN_KEY.search(text)
             if unknown and "did you mean" not in text:
-                known = getattr(error, "subcommand_parser", self)
-                error.args = (text + did_you_mean(unknown[1], _keys(known)),)
+                known = _keys(getattr(error, "subcommand_parser", self))
+                root = unknown[1].partition(".")[0]
+                hint = did_you_mean(unknown[1], known)
+                if (
+                    "config" in known
+                    and root in _COMMAND_OF_KEY
+                    and root not in {key.partition(".")[0] for key in known}
+                ):
+                    hint = f" (this is a configuration of `{_COMMAND_OF_KEY[root]}`)"
+                error.args = (text + hint,)
             raise
+
+    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Read a YAML file.
+
+        Raises:
+            ConfigError: It is no text, or has no keys.
+        """
+        try:
+            return cast(Namespace, super().parse_path(path, *args, **kwargs))
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is no text: name a YAML file.") from error
+        except ConfigError as error:
+            if not str(error).startswith("Unexpected config:"):
+                raise
+            raise ConfigError(f"{path} has no keys: write options in it, as YAML.") from error
+
+    def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
+        """Build what the values name, and say of a mistake in them to which key it belongs.
+
+        Raises:
+            QDGSError: As the class raised it that refuses a value; the key comes first.
+        """
+        try:
+            return cast(Namespace, super().instantiate(*args, **kwargs))
+        except Exception as error:
+            mistake = _mistake_within(error)
+            if mistake is None:
+                raise
+            if key := _key_of_part(error):
+                joint = ".init_args." if _is_of_nested(mistake) else ": "
+                mistake.args = (f"{key}{joint}{mistake}",)
+        raise mistake  # here, so that the report, which it may be the cause of, is not its context
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the complaint as one sentence.
@@ -50,9 +100,16 @@ class Parser(LightningArgumentParser):
             hint = did_you_mean(unknown, _keys(self), prefix="--")
         elif name := _UNKNOWN_CLASS.search(message):
             path = next(group for group in name.groups() if group)
-            hint = did_you_mean(path, _class_names(path))
-        elif "arguments are required" in message:
-            hint = " (name a YAML file that has them with --config)"
+            known = _class_names(path)
+            if path in known and (kinds := _kinds(self, message)):
+                key = _KEY.match(message)
+                where = f"{key[1]}: " if key else ""
+                raise ConfigError(
+                    f"{where}'{path}' is no {' or '.join(kinds)}: name a class that is."
+                ) from ex
+            hint = did_you_mean(path, known)
+        elif "arguments are required" in message and "--config" not in message:
+            hint = " (give them in a YAML file, by --config, or as options)"
         raise ConfigError(f"{_one_line(message)}{hint}.") from ex
 
 
@@ -61,6 +118,46 @@ def _keys(parser: LightningArgumentParser) -> list[str]:
     hidden = ("help", "subcommand", "print_config")
     keys = [action.dest for action in parser._actions if action.dest not in hidden]
     return [*keys, "class_path", "init_args"]
+
+
+def _mistake_within(error: BaseException) -> QDGSError | None:
+    """Find the user's mistake behind jsonargparse's report of a union of types.
+
+    The report is chained to what the first type says, and the others are in its frames alone.
+    """
+    if isinstance(error, QDGSError):
+        return error
+    reports = [error.__cause__]
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "raise_union_unexpected_value":
+            reports += frame.f_locals["exceptions"]
+    found = (_mistake_within(report) for report in reports if report is not None)
+    return next((mistake for mistake in found if mistake), None)
+
+
+def _key_of_part(error: BaseException) -> str:
+    """Name the part of its own that a parser was building, if it was: only the frames know."""
+    for frame, _ in islice(walk_tb(error.__traceback__), 1, None):
+        if frame.f_code is Parser.instantiate.__code__:
+            break
+        if frame.f_code.co_name == "instantiate_classes":  # of jsonargparse's kind of argument
+            return str(frame.f_locals["self"].dest)
+    return ""
+
+
+def _is_of_nested(mistake: QDGSError) -> bool:
+    """Whether the parser of a nested class has put the key there before the sentence."""
+    frames = islice(walk_tb(mistake.__traceback__), 1, None)
+    return any(frame.f_code is Parser.instantiate.__code__ for frame, _ in frames)
+
+
+def _kinds(parser: LightningArgumentParser, message: str) -> list[str]:
+    """Name the classes of which the key that a complaint is about takes subclasses."""
+    key = _KEY.match(message)
+    actions = (action for action in parser._actions if key and action.dest == key[1])
+    hint = getattr(next(actions, None), "_typehint", None)
+    kinds = (kind for kind in get_args(hint) or (hint,) if kind is not NoneType)
+    return [kind.__name__ for kind in kinds if inspect.isclass(kind)]
 
 
 def _class_names(path: str) -> set[str]:
@@ -78,7 +175,7 @@ def _class_names(path: str) -> set[str]:
 
 def _one_line(message: str) -> str:
     """Strip jsonargparse's report of a union of types down to the complaint that matters."""
-    key = re.match(r'Parser key "([^"]+)":', message)
+    key = _KEY.match(message)
     where = f"{key[1]}: " if key else ""
     bullets = re.findall(r"^ {4}- (.+(?:\n {6,}\S.*)*)", message, flags=re.MULTILINE)
     told = [b for b in bullets if "NoneType" not in b and "\n      Subclass types" not in b]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from lightning.pytorch.cli import (
     ArgsType,
     LightningArgumentParser,
@@ -17,9 +17,12 @@ from lightning.pytorch.cli import (
     SaveConfigCallback,
 )
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
-from qdgs_lightning.checkpoints import keep_checkpoints_whole
+from qdgs_lightning.callbacks import EmbeddingWriter
+from qdgs_lightning.checkpoints import keep_checkpoints_whole, mismatch, read_checkpoint
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.files import replacing
 from qdgs_lightning.loggers import (
@@ -31,7 +34,9 @@ from qdgs_lightning.loggers import (
 )
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
+from qdgs_lightning.tasks import FaceRecognizer
 
+_CONVERTING = ("16-true", "bf16-true", "64-true", "64", 64)
 _RESUMABLE = ("last", "hpc")  # names by which Lightning finds a checkpoint of the folder of a fit
 
 
@@ -76,8 +81,10 @@ class TrainerCLI(LightningCLI):
                 LightningDataModule,
                 save_config_callback=SaveRunConfig,
                 save_config_kwargs={"save_to_log_dir": False},
-                # W&B would get the modules' hyper-parameters, flattened and merged, beside it
-                trainer_defaults={"enable_autolog_hparams": False},
+                # W&B would get the modules' hyper-parameters, flattened and merged, beside it.
+                # Lightning would take every GPU that there is, and with it a larger batch, and
+                # start this command once more for each.
+                trainer_defaults={"enable_autolog_hparams": False, "devices": 1},
                 seed_everything_default=0,
                 parser_class=Parser,
                 parser_kwargs={"prog": "qdgs"},
@@ -122,8 +129,21 @@ class TrainerCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Settle how torch multiplies, and how W&B runs before a logger is made."""
+        """Settle how torch multiplies, and how W&B runs before a logger is made.
+
+        Raises:
+            ConfigError: The trainer would fail on its settings, after a search perhaps.
+        """
         settings = self.config[self.config.subcommand]
+        if settings.trainer.precision in _CONVERTING:
+            raise ConfigError(
+                f"trainer.precision is {settings.trainer.precision}, which converts the network "
+                "and not the images: give 32-true, 16-mixed or bf16-mixed."
+            )
+        if settings.trainer.check_val_every_n_epoch == 0:
+            raise ConfigError(
+                "trainer.check_val_every_n_epoch is 0: give 1 or more, or null to count steps."
+            )
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
@@ -134,6 +154,57 @@ class TrainerCLI(LightningCLI):
         The copy would take the loggers along, and W&B's begins a run when it is copied.
         """
         return self
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Say what is measured and where its report lies, and what a checkpoint is not of.
+
+        Raises:
+            CheckpointMismatchError: The weights of ``ckpt_path`` are another model's.
+        """
+        path = self.config[subcommand].get("ckpt_path")
+        if subcommand != "fit" and path is None:
+            self._name_weights()
+        try:
+            super()._run_subcommand(subcommand)
+        except RuntimeError as error:
+            # Only Lightning and the task's own hooks know what they accept.
+            if path is not None and (found := mismatch(path, error)) is not None:
+                raise found from error
+            raise
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if subcommand != "fit" and self.trainer.is_global_zero and not trial:
+            print(f"Run folder: {run_folder(self.trainer)}")
+
+    def _name_weights(self) -> None:
+        """Say which weights are measured where no checkpoint brings them."""
+        # Other tasks read their `init_from` in a fit alone.
+        if isinstance(self.model, FaceRecognizer) and self.model.init_from is not None:
+            rank_zero_info(
+                f"No --ckpt_path: these are the weights of `init_from`, {self.model.init_from}"
+            )
+            return
+        rank_zero_warn(
+            "No checkpoint was given: these are the weights that the configuration makes, "
+            "untrained unless the network itself brings trained ones. For what a fit has made, add "
+            "--ckpt_path RUN/checkpoints/last.ckpt."
+        )
+
+    def before_predict(self) -> None:
+        """Let embeddings be written unless the configuration says what writes predictions.
+
+        Raises:
+            ConfigError: The data have nothing to predict.
+        """
+        sources = self.datamodule, self.model
+        if not any(is_overridden("predict_dataloader", each) for each in sources):
+            raise ConfigError(
+                f"{type(self.datamodule).__name__} has nothing to predict: `qdgs predict` embeds "
+                "faces, by FaceRecognizer on FaceDataModule or SyntheticFaceDataModule."
+            )
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        writes = any(isinstance(each, BasePredictionWriter) for each in callbacks)
+        if isinstance(self.model, FaceRecognizer) and not writes:
+            callbacks.append(EmbeddingWriter())
 
     def before_fit(self) -> None:
         """Write checkpoints whole or not at all, and none in a trial run.
@@ -166,20 +237,7 @@ class TrainerCLI(LightningCLI):
         path = self.config[command].get("ckpt_path")
         if path is None or "://" in path or (command == "fit" and path in _RESUMABLE):
             return
-        if not Path(path).is_file():
-            raise ConfigError(
-                f"There is no checkpoint '{path}': runs keep theirs in <run folder>/checkpoints."
-            )
-        try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:
-            raise ConfigError(
-                f"'{path}' cannot be read as a checkpoint: give a .ckpt file that qdgs fit wrote."
-            ) from error
-        if "state_dict" not in checkpoint:
-            raise ConfigError(
-                f"'{path}' holds no state_dict: give a .ckpt file that qdgs fit wrote."
-            )
+        read_checkpoint(Path(path))
 
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:

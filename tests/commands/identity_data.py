@@ -35,8 +35,12 @@ class NoiseGenerator(Generator):
         return torch.randn(n, 6, generator=generator)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Squash the map of the latents."""
-        return (latents @ self.weight).sigmoid().reshape(-1, 3, SIDE, SIDE)
+        """Squash the map of the latents.
+
+        In double precision, since rounded images must be the same in batches of every size.
+        """
+        images = (latents.double() @ self.weight.double()).sigmoid().float()
+        return images.reshape(-1, 3, SIDE, SIDE)
 
 
 class NoiseIdentities(SyntheticDataModule):

@@ -58,6 +58,7 @@ def _contents(folder: Path) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in folder.iterdir()}
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_stages_in_order_resumed_and_equal_to_runs_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

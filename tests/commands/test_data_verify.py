@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from qdgs_lightning.cli import main
 from qdgs_lightning.datasets.recordio import Record, RecordFile, write_record
 from tests.commands.face_sets import complaint, contents, copied, image_file, photos
-from tests.faces import jpegs, portraits
+from tests.faces import jpegs, portraits, write_benchmark
 
 Capture = pytest.CaptureFixture[str]
 
@@ -333,3 +334,32 @@ def test_what_cannot_be_looked_at(
     for file in ("a.txt", "empty.rec", "bins/a.bin"):
         Path(file).touch()
     assert expected in complaint("verify", *words)
+
+
+def test_benchmarks_beside_a_training_set_are_looked_at_too(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    root = copied(tmp_path / "set")
+    for name in ("cfp_fp", "lfw", "rfw_asian"):
+        write_benchmark(root / f"{name}.bin", range(3), 4)
+    shutil.copytree(photos(tmp_path / "people", [2, 2]), root / "own")
+    pairs = root / "own" / "pairs.txt"
+    pairs.write_text("id00/000.jpg id00/001.jpg 1\nid00/000.jpg id01/001.jpg 0\n")
+    main(["data", "verify", "--path", str(root)])
+    told = capsys.readouterr().out
+    for name in ("train.rec", "cfp_fp.bin", "lfw.bin", "own", "rfw_asian.bin"):
+        assert re.search(rf"^{root / name}: \d+ images.*, 0 problems\.$", told, re.MULTILINE)
+
+    lfw = (root / "lfw.bin").read_bytes()
+    (root / "cfp_fp.bin").write_bytes(lfw[:-50])  # cannot be opened, and the rest is looked at
+    at = lfw.index(b"\xff\xd8") + 20
+    (root / "lfw.bin").write_bytes(lfw[:at] + bytes(100) + lfw[at + 100 :])
+    (root / "own" / "id01" / "001.jpg").write_bytes(b"")
+    replace_record(root, 2, Record(labels=(0.0,), payload=b"", key=2))
+    found = problems(root)
+    files = ("train.rec", "cfp_fp.bin", "lfw.bin", "001.jpg")
+    assert [next(name for name in files if name in problem) for problem in found] == list(files)
+
+    capsys.readouterr()
+    complaint("verify", "--path", root / "train.rec")  # of itself alone
+    assert ".bin" not in capsys.readouterr().out

@@ -21,6 +21,7 @@ from qdgs_lightning.commands.doctor_files import (
     check_guidance,
 )
 from qdgs_lightning.commands.doctor_findings import Finding, guarded
+from qdgs_lightning.commands.doctor_match import check_batch
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
 from qdgs_lightning.commands.doctor_probe import (
     DIFFERENTIATED,
@@ -278,6 +279,24 @@ def test_everything_that_does_not_fit_is_named_at_once(fit: Config) -> None:
     about(found, "precision", "warning", r"16-mixed.* on cpu asks for float16")
     about(found, "W&B", "warning", r"no key.*WANDB_API_KEY")
     about(found, "images to learn from", "ok", "32 pixels a side, for the recogniser")
+
+
+def test_a_schedule_that_is_shorter_than_the_fit(fit: Config) -> None:
+    length = {"max_lr": 0.1, "total_steps": 72}  # nine epochs of eight batches
+    scheduler = {"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": length}
+    fit["model"]["init_args"].update(scheduler=scheduler, interval="step")
+    with leaving_no_trace():
+        plan = make_plan(given(fit))
+    about(checked(check_batch, plan), "scheduler", "ok", "is 72, and the fit takes 72 steps")
+    shorter = {"accumulate_grad_batches": 3, "limit_train_batches": 5}, {"max_steps": 4}
+    for setting, steps in zip(shorter, (18, 4), strict=True):
+        plan.settings.update(setting)
+        about(checked(check_batch, plan), "scheduler", "ok", rf"takes {steps} steps")
+    plan.settings.update(
+        limit_train_batches=None, accumulate_grad_batches=1, max_steps=73, max_epochs=10
+    )
+    told = r"is 72, and the fit takes 73 steps -> set `model\..*total_steps` to 73,"
+    about(checked(check_batch, plan), "scheduler", "wrong", told)
 
 
 def test_the_exit_status_and_the_last_line_say_that_something_is_in_the_way(

@@ -194,12 +194,22 @@ def test_weights_to_start_from(faces: Config) -> None:
 
 def test_a_checkpoint_to_go_on_from(faces: Config) -> None:
     faces["ckpt_path"] = "last.ckpt"
-    plan, _, _ = planned(faces)
+    plan, model, _ = planned(faces)
     about(checked(check_checkpoint, plan), "ckpt_path", "missing", "there is no last.ckpt")
     Path("last.ckpt").write_bytes(b"nonsense")
     about(checked(check_checkpoint, plan), "this", "wrong", "cannot be read as a checkpoint")
-    torch.save({"state_dict": {}}, "last.ckpt")
+    weights = model.state_dict()
+    # A head comes with the data and is not there yet.
+    torch.save({"state_dict": weights | {"head.weight": torch.zeros(4, 24)}}, "last.ckpt")
     about(checked(check_checkpoint, plan), "ckpt_path", "ok", "last.ckpt")
+    torch.save({"state_dict": {"classifier.0.weight": torch.zeros(3)}}, "last.ckpt")
+    found = checked(check_checkpoint, plan)
+    about(found, "this", "wrong", r"another model than the configuration's \(it has no backbone\.")
+    deeper = weights | {"backbone.layer2.2.conv1.weight": torch.zeros(3)}
+    torch.save({"state_dict": deeper}, "last.ckpt")
+    about(
+        checked(check_checkpoint, plan), "this", "wrong", r"layer2\.2\.conv1\.weight is not in this"
+    )
 
 
 def test_drawn_faces_that_cannot_be_cropped_or_edited_or_are_too_few(fit: Config) -> None:
@@ -288,9 +298,10 @@ def test_a_clip_that_is_not_here_is_named_with_its_file(
             pass
 
     monkeypatch.setattr(doctor_findings, "_OFFLINE_BY_CHOICE", False)
+    monkeypatch.setenv("no_proxy", "localhost")
     with HTTPServer(("localhost", 0), Hub) as server:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://localhost:{server.server_port}")
-        Thread(target=server.handle_request).start()
+        Thread(target=server.handle_request, daemon=True).start()
         found = findings(search)
     about(found, "guidance", "warning", r"not on this machine yet .*laion/CLIP-ViT-B-32")
     assert not in_the_way(found)

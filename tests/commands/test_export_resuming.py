@@ -175,6 +175,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(words: list[str], archive: Pa
         ([*here, *prior], "PriorSampler draws from no archive"),
         (["--archive", "none.safetensors"], "There is no archive file none.safetensors"),
         ([*here, "--data.init_args.generator_seed", "1"], "not with this generator"),
+        ([*here, "--checkpoint", "no.ckpt"], "There is no checkpoint no.ckpt"),
         ([*here, "--checkpoint", "config.yaml"], "config.yaml holds no identities of Noise"),
         ([*here, "--format", "zip"], "zip"),
         ([*here, "--image_format", "gif"], "gif"),

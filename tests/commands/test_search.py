@@ -1,5 +1,6 @@
 """``qdgs search``: what is left of it after kill -9, and what it says to nonsense."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_file(config: str, tmp_path: 
             while evaluations_in(killed) < least and process.poll() is None:
                 time.sleep(0.002)
             process.kill()
+        assert process.returncode == -signal.SIGKILL
         assert least <= evaluations_in(killed) < TARGET
     main([*words, str(killed)])
     main([*words, str(whole)])
@@ -145,11 +147,13 @@ def test_a_generator_that_breaks_leaves_the_archive(config: str, tmp_path: Path)
 
 
 def test_a_place_or_file_of_another_kind_is_named(config: str, tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_text("no archive")
     for path, complaint in (
         (tmp_path / "search.yaml" / "a.safetensors", "cannot be saved to"),
         (tmp_path, "cannot be saved to .* a folder: name a file"),
         (Path(), r"cannot be saved to \., a folder"),
-        (tmp_path / "search.yaml", "not a whole archive file"),
+        (tmp_path / "search.yaml", "give a name that ends in .safetensors"),
+        (tmp_path / "other.safetensors", "not a whole archive file"),
     ):
         with pytest.raises(SystemExit, match=complaint):
             main(["search", "--config", config, "--output", str(path)])

@@ -1,5 +1,6 @@
 """The datamodule of faces: what reaches a model, from which files, in which order."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +143,42 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         trainer(tmp_path).test(
             Recorder(), datamodule=FaceDataModule(benchmarks=tmp_path, test_on=["lfw"])
         )
+
+
+SKIN = {"skin": ["avatars_dark", "avatars_light"], "age": ["avatars_young", "avatars_old"]}
+
+
+@pytest.mark.parametrize(
+    ("merge", "message"),
+    [
+        ({"dark": ["avatars_drak"], "light": ["avatars_light"]}, r"did you mean 'avatars_dark'\?"),
+        ({"dark": ["avatars_dark", "rfw_indian"], "light": ["avatars_light"]}, "'rfw_indian'"),
+        ({"dark": [], "light": ["avatars_light"]}, r"'dark' is of \[\]"),
+        ({"dark": 2 * ["avatars_dark"], "light": ["avatars_light"]}, "each once"),
+        ({"dark": ["avatars_dark"]}, "'dark' has nothing to be compared with"),
+        ({"dark": ["avatars_dark"], "old": ["avatars_old"]}, "nothing to be compared with"),
+        ({"all": ["avatars_dark", "avatars_old"], "old": ["avatars_old"]}, "'all' has nothing"),
+    ],
+)
+def test_merged_groups_that_no_benchmark_could_make_are_refused(
+    merge: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(DataModuleError, match=message):
+        FaceDataModule(groups=SKIN, merge=merge)
+
+
+def test_merged_groups_that_lack_a_benchmark_are_named(tmp_path: Path) -> None:
+    merge = {"dark": ["rfw_african", "rfw_own"], "light": ["rfw_asian"]}
+    data = FaceDataModule(
+        benchmarks=tmp_path, validate_on=["rfw_asian"], test_on=["rfw", "rfw_own"], merge=merge
+    )
+    write_benchmark(tmp_path / "rfw_asian.bin", range(3))
+    write_benchmark(tmp_path / "rfw_own.bin", range(3))
+    with pytest.warns(UserWarning, match=r"left out.*: 'dark' lacks rfw_african\.$"):
+        data.setup("test")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data.setup("validate")  # which did not ask for them
+        write_benchmark(tmp_path / "rfw_african.bin", range(3))
+        data.test_on = ("rfw_african", "rfw_own", "rfw_asian")
+        data.setup("test")

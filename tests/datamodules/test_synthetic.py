@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
 from qdgs_lightning.datamodules import ShapesDataModule
-from qdgs_lightning.sampling import PriorSampler, RejectionSampler
+from qdgs_lightning.sampling import MeasureBins, PriorSampler, RejectionSampler
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 
 
@@ -66,3 +68,13 @@ def test_candidates_of_another_origin_are_evaluated_anew(tmp_path: Path) -> None
     broken = _data(path)
     broken.candidates()
     assert _drawn(broken) == 80
+
+
+def test_bins_without_candidates_are_said_with_what_they_measure(tmp_path: Path) -> None:
+    never = MeasureBins(measure=0, intervals=[(-9, -8), (-8, 9)], names=["dark", "light"])
+    data = _data(tmp_path / "candidates.safetensors")
+    data.sampler = PriorSampler(bins=[SHAPE_AND_COLOUR[0], never], evaluations=80)
+    data.trainer = Trainer(accelerator="cpu", logger=False)
+    said = r"Nothing to draw for left dark, right dark \(measures: slope; brightness\)\."
+    with pytest.warns(UserWarning, match=said):
+        data.synthetic_dataloader()

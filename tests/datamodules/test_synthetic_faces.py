@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qdgs_lightning.datamodules import DataModuleError
+from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
 from qdgs_lightning.datamodules.face_drawing import epoch_order
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
@@ -184,6 +184,34 @@ def test_identities_are_shared_out_by_quotas(archives: list[Archive]) -> None:
     assert (drawn - expected).abs().max() <= 1
 
 
+def test_quotas_are_kept_or_refused_and_renormalised_ones_are_said(
+    tmp_path: Path, archives: list[Archive]
+) -> None:
+    few = float(archives[-1].measures[:, 0].quantile(0.06))
+    bins = MeasureBins(
+        measure=0, intervals=[(-math.inf, few), (few, math.inf)], names=["dark", "light"]
+    )
+
+    def by_halves(*, renormalise: bool = False, **options: Any) -> SyntheticFaceDataModule:
+        halves = {"dark": 0.5, "light": 0.5}
+        return toy_data(
+            sampler=ArchiveSampler(bins=[bins], proportions=halves, renormalise=renormalise),
+            **options,
+        )
+
+    data = by_halves()
+    with pytest.raises(SamplingError, match=r"12 of dark \(\d can be made\).*measures: red"):
+        fit(tmp_path, data, archives=2 * archives[-1:])
+    pairs = int(data.candidates().bins.bincount()[0]) // 2
+    assert 0 < pairs < 11
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        fit(tmp_path, by_halves(identities=2 * pairs), archives=2 * archives[-1:])
+    assert not any("identities of" in str(warning.message) for warning in told)
+    with pytest.warns(UserWarning, match=rf"dark \({pairs} of 12\).*measures: red.*went to light"):
+        fit(tmp_path, by_halves(renormalise=True), archives=2 * archives[-1:])
+
+
 def test_k_means_makes_identities_of_several_sizes(tmp_path: Path) -> None:
     data = toy_data(sampler=prior(), grouping="kmeans", cache="host")
     recorder, _ = fit(tmp_path, data, epochs=2)
@@ -200,7 +228,7 @@ def test_what_is_missing_is_said_and_slots_once(tmp_path: Path, archives: list[A
         fit(tmp_path, data, archives=archives)
     above = MeasureBins(measure=0, intervals=[(-1, 0), (0, 1)], names=["never", "always"])
     data = toy_data(sampler=ArchiveSampler(bins=[above]))
-    with pytest.warns(UserWarning, match="no identities of never"):
+    with pytest.warns(UserWarning, match=r"no identities of never \(measures: red\)"):
         fit(tmp_path, data, archives=archives)
     data = toy_data(slots=26)
     with warnings.catch_warnings(record=True) as told:

@@ -9,7 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qdgs_lightning.guidance.clip import clip_fingerprint, create_clip
+from qdgs_lightning.guidance.clip import (
+    AVATARS_CLIP,
+    SHAPES_CLIP,
+    CLIPError,
+    clip_fingerprint,
+    create_clip,
+)
 
 TINY = {
     "embed_dim": 16,
@@ -103,3 +109,8 @@ def test_a_clip_is_known_by_what_it_computes_and_not_by_where_it_lies(
     state["visual.proj"][0, 0] += 1
     torch.save(state, other)
     assert quick != clip_fingerprint(create_clip("Tiny-quickgelu", str(other)))
+
+
+def test_weights_of_the_package_that_do_not_fit_are_not_told_to_be_fetched() -> None:
+    with pytest.raises(CLIPError, match="The weights shapes_clip do not fit avatars_clip"):
+        create_clip(AVATARS_CLIP, SHAPES_CLIP)

@@ -84,6 +84,12 @@ def test_truncated_and_foreign_files_are_told_apart_from_archives(tmp_path: Path
     save_file({"a": torch.ones(3)}, path)
     with pytest.raises(ArchiveError, match="not a whole archive file"):
         read_tree(path, "a")
+    content = bytearray(whole)
+    place = content.index(b"[300]")
+    content[place : place + 5] = b"[301]"  # as many numbers are not there
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match="not a whole archive file"):
+        read_tree(path, "a")
     write_tree(path, {"b": torch.ones(3)})
     assert read_tree(path, "a") == {}
     with pytest.raises(ArchiveError, match="not a whole archive file"):

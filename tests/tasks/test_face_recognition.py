@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD
+from torch.optim.lr_scheduler import OneCycleLR
 
 from qdgs_lightning.callbacks import EmbeddingWriter
 from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, FaceDataModule
@@ -248,6 +250,19 @@ def test_a_resumed_run_goes_on_as_it_would_have(tmp_path: Path, data: FaceDataMo
         resumed = run(checkpoint)
         for name, value in whole.items():
             torch.testing.assert_close(resumed[name], value, msg=f"{checkpoint} {name}")
+
+
+def test_a_prolonged_run_needs_a_longer_schedule(tmp_path: Path, data: FaceDataModule) -> None:
+    def run(epochs: int, steps: int, checkpoint: Path | None = None) -> Trainer:
+        cycle = partial(OneCycleLR, max_lr=0.05, total_steps=steps)
+        settings: dict[str, Any] = {"scheduler": cycle, "interval": "step", "optimizer": sgd}
+        recognizer = FaceRecognizer(backbone=small(), head=CosFace, **settings)
+        found = trainer(tmp_path, max_epochs=epochs, limit_val_batches=0)
+        found.fit(recognizer, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        return found
+
+    run(1, 4).save_checkpoint(tmp_path / "last.ckpt")
+    assert run(2, 8, tmp_path / "last.ckpt").global_step == 8
 
 
 class Rates(Callback):

@@ -1,10 +1,14 @@
 """Warm-up beside a schedule, and which weights decay."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import nn
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import (
     ConstantLR,
@@ -20,9 +24,10 @@ from torch.optim.lr_scheduler import (
     PolynomialLR,
     SequentialLR,
 )
+from torch.utils.data import DataLoader, TensorDataset
 
 from qdgs_lightning.errors import ConfigError
-from qdgs_lightning.tasks.optimization import decay_groups, warmed_up
+from qdgs_lightning.tasks.optimization import ScheduledModule, decay_groups, warmed_up
 
 
 def rates(scheduler: object, interval: str, warmup_steps: int) -> list[float]:
@@ -120,3 +125,87 @@ def test_what_does_not_decay() -> None:
     assert spared("none") == set()
     assert spared("batch_norm") == {"1.weight", "1.bias"}
     assert spared("vectors") == {"0.bias", "1.weight", "1.bias", "2.weight"}
+
+
+class Line(ScheduledModule):
+    """Learns one number in four batches an epoch."""
+
+    def __init__(self, total: int, interval: str = "step") -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.total, self.interval = total, interval
+        self.rates: list[float] = []
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        """Note the rate."""
+        self.rates.append(float(self.trainer.optimizers[0].param_groups[0]["lr"]))
+        return (self.weight - batch[0]).square().mean()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Go through one cycle."""
+        optimizer = SGD([self.weight], lr=1.0)
+        found = warmed_up(
+            optimizer,
+            lambda o: OneCycleLR(o, 1.0, total_steps=self.total, cycle_momentum=False),
+            interval=self.interval,  # type: ignore[arg-type]
+            warmup_steps=0,
+        )
+        return cast(OptimizerLRScheduler, found)
+
+
+def fit(folder: Path, line: Line, checkpoint: Path | None = None, **options: Any) -> Trainer:
+    """Fit with four batches an epoch."""
+    trainer = Trainer(
+        accelerator="cpu",
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(
+        line, DataLoader(TensorDataset(torch.ones(4))), ckpt_path=checkpoint, weights_only=True
+    )
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("total", "interval", "options", "takes"),
+    [
+        (11, "step", {"max_epochs": 3}, "12"),
+        (5, "step", {"max_epochs": 3, "accumulate_grad_batches": 2}, "6"),
+        (8, "step", {"max_epochs": -1, "max_steps": 9}, "9"),
+        (2, "epoch", {"max_epochs": 3}, "3"),
+    ],
+)
+def test_a_schedule_that_is_shorter_than_the_fit_is_refused_at_once(
+    tmp_path: Path, total: int, interval: str, options: dict[str, Any], takes: str
+) -> None:
+    line = Line(total, interval)
+    message = (
+        rf"OneCycleLR .*`total_steps` of {total}, .* takes {takes}: set .*total_steps` to {takes},"
+    )
+    with pytest.raises(ConfigError, match=message):
+        fit(tmp_path, line, **options)
+    assert not line.rates
+    fit(tmp_path, Line(int(takes), interval), **options)
+
+
+def test_a_schedule_that_ends_in_a_fit_of_unknown_length_is_told(tmp_path: Path) -> None:
+    line = Line(6)
+    with pytest.raises(ConfigError, match=r"`total_steps` of 6, but the fit goes on: set"):
+        fit(tmp_path, line, max_epochs=-1)
+    assert len(line.rates) == 7
+
+
+def test_a_prolonged_fit_goes_on_with_the_length_that_it_is_given(tmp_path: Path) -> None:
+    fit(tmp_path, Line(8), max_epochs=2).save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(ConfigError, match="`total_steps` of 8, but the fit takes 16"):
+        fit(tmp_path, Line(8), tmp_path / "last.ckpt", max_epochs=4)
+    whole, prolonged = Line(16), Line(16)
+    fit(tmp_path, whole, max_epochs=4)
+    fit(tmp_path, prolonged, tmp_path / "last.ckpt", max_epochs=4)
+    assert len(prolonged.rates) == 8
+    # The rate of the first batch had been set before the fit ended.
+    assert prolonged.rates[1:] == pytest.approx(whole.rates[9:])

@@ -10,9 +10,9 @@ skin mixed                17.1  20.8       18.1
 skin dark                  9.8   9.4       25.2
 age young                 64.9  63.0       54.3
 age old                   35.1  37.0       45.7
-gender feminine           51.9  44.0       51.1
+gender feminine           51.9  51.8       44.6
 gender androgynous         3.9   4.2        4.3
-gender masculine          44.2  51.8       44.6
+gender masculine          44.2  44.0       51.1
 ========================  ====  =========  ==============
 """
 

@@ -25,7 +25,7 @@ class NamedSource(Protocol):
 
 
 class EmbeddingWriter(BasePredictionWriter):
-    """Keeps what ``qdgs predict`` embeds in the run folder.
+    """Keeps what ``qdgs predict`` embeds in the run folder; a configuration need not name it.
 
     ``embeddings.npy`` has one row of unit length for every image, float32 ``[n, d]``, and
     ``embeddings.csv`` says in the same order what it is of: ``name``, the key of a record, a path

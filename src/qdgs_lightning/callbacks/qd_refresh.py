@@ -134,7 +134,11 @@ class QDRefresh(Callback):
                 self._run(trainer, until)
             archive = self._search.archive
             self._hand_over(trainer, archive, started=started, step=trainer.global_step)
-        elif self._left_out is not None and not _is_limit(trainer, *self._left_out):
+        elif (
+            self.every_n_epochs is not None
+            and self._left_out is not None
+            and not _is_limit(trainer, *self._left_out)
+        ):
             # The trainer has not restored its own step yet.
             self._refresh(trainer, step=self._left_out[1])
         else:

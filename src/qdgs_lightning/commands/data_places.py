@@ -38,9 +38,36 @@ def find_kind(path: Path) -> tuple[Kind, Path]:
         return kinds[path.suffix], path
     if (records := find_records(path)) is not None:
         return Kind.RECORDS, records
-    if any(path.glob("*pair*.txt")) or (path / "Protocol").is_dir():
+    if _has_pairs(path):
         return Kind.PAIRS, path
     bins = sorted(file.name for file in path.glob("*.bin"))
     if bins:
         raise DataError(f"{path} holds {', '.join(bins)}; name one of them.")
     return Kind.FOLDER, path
+
+
+def find_sets(path: Path) -> list[tuple[Kind, Path]]:
+    """List what lies at a path, and beside the .rec file of a folder the benchmarks in it.
+
+    Args:
+        path: As for `find_kind`.
+
+    Returns:
+        The kind and the path of each; benchmarks are sorted.
+
+    Raises:
+        QDGSError: As `find_kind` does.
+    """
+    kind, found = find_kind(path)
+    if kind is not Kind.RECORDS or found == path:
+        return [(kind, found)]
+    folders = (folder for folder in path.iterdir() if folder.is_dir() and _has_pairs(folder))
+    return [
+        (kind, found),
+        *((Kind.PAIRS, each) for each in sorted([*path.glob("*.bin"), *folders])),
+    ]
+
+
+def _has_pairs(folder: Path) -> bool:
+    """Tell whether a folder is a benchmark of pairs."""
+    return any(folder.glob("*pair*.txt")) or (folder / "Protocol").is_dir()

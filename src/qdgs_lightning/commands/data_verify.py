@@ -7,9 +7,11 @@ from qdgs_lightning.commands.data_check_records import check_records
 from qdgs_lightning.commands.data_checks import Findings
 from qdgs_lightning.commands.data_common import DataError, say
 from qdgs_lightning.commands.data_pairs import check_pairs
-from qdgs_lightning.commands.data_places import Kind, find_kind
+from qdgs_lightning.commands.data_places import Kind, find_sets
+from qdgs_lightning.datasets import RecordIOError, VerificationDataError
 from qdgs_lightning.files import replacing
 
+_CHECKS = {Kind.RECORDS: check_records, Kind.PAIRS: check_pairs, Kind.FOLDER: check_folder}
 _MOST_SHOWN = 20
 
 
@@ -20,8 +22,8 @@ def data_verify(*, path: Path, workers: int | None = None, report: Path | None =
     still decodes. Ctrl-C ends it early and tells what was found until then.
 
     Args:
-        path: A .rec file or the folder of one, a folder with one folder for each identity, or a
-            .bin file or other benchmark of pairs.
+        path: A .rec file; the folder of one, whose benchmarks are looked at as well; a folder with
+            one folder for each identity; or a .bin file or other benchmark of pairs.
         workers: Processes that decode; with 0 this one does. Where left out, as many as there are
             cores, or fewer for small sets.
         report: A text file that gets every problem, one on each line; the screen gets the first 20.
@@ -31,29 +33,31 @@ def data_verify(*, path: Path, workers: int | None = None, report: Path | None =
         QDGSError: The set cannot be opened at all.
         OSError: The report cannot be written.
     """
-    kind, path = find_kind(path)
-    findings, interrupted = Findings(), False
-    try:
-        if kind is Kind.RECORDS:
-            check_records(path, findings, workers=workers)
-        elif kind is Kind.PAIRS:
-            check_pairs(path, findings, workers=workers)
-        else:
-            check_folder(path, findings, workers=workers)
-    except KeyboardInterrupt:
-        interrupted = True
-    problems = findings.problems
-    _show(path, findings)
+    sets, problems, interrupted = find_sets(path), list[str](), ""
+    for kind, place in sets:
+        findings = Findings()
+        try:
+            _CHECKS[kind](place, findings, workers=workers)
+        except (RecordIOError, VerificationDataError) as error:
+            if len(sets) == 1:
+                raise
+            findings.problems.append(str(error))
+        except KeyboardInterrupt:
+            interrupted = f"after {findings.checked} of {findings.images} images of {place}"
+        _show(place, findings)
+        problems += findings.problems
+        if interrupted:
+            break
     if report is not None:
         with replacing(report) as unfinished:
             unfinished.write_text("".join(f"{problem}\n" for problem in problems))
+    count = _count(len(problems), "problem")
     if interrupted:
         raise DataError(
-            f"Interrupted after {findings.checked} of {findings.images} images of {path} with "
-            f"{_count(len(problems), 'problem')} so far; start again to see the rest."
+            f"Interrupted {interrupted} with {count} so far; start again to see the rest."
         )
     if problems:
-        raise DataError(f"{path} has {_count(len(problems), 'problem')}; mend what is named above.")
+        raise DataError(f"{path} has {count}; mend what is named above.")
 
 
 def _show(path: Path, findings: Findings) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from lightning.pytorch import LightningModule
+
+from qdgs_lightning.checkpoints import mismatch, read_checkpoint
 from qdgs_lightning.commands.doctor_findings import (
     Finding,
     failure,
@@ -242,14 +245,34 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
 
 
 def check_checkpoint(plan: Plan) -> Iterator[Finding]:
-    """Read the checkpoint that a fit goes on from."""
+    """Load the checkpoint that a fit goes on from."""
     if plan.cli is None or (path := plan.cli.config["fit"].get("ckpt_path")) is None:
         return
     if Path(path).suffix and not Path(path).is_file() and "://" not in str(path):
         yield missing("ckpt_path", f"there is no {path}", "runs keep theirs in checkpoints/")
         return
     plan.cli.check_checkpoint()
+    if plan.model is not None and Path(path).is_file():
+        _load_checkpoint(plan.model, Path(path))
     yield ok("ckpt_path", str(path))
+
+
+def _load_checkpoint(model: LightningModule, path: Path) -> None:
+    """Load a checkpoint as a fit does, but for what `configure_model` has yet to make.
+
+    Raises:
+        CheckpointMismatchError: It is of another model.
+    """
+    checkpoint = read_checkpoint(path)
+    model.on_load_checkpoint(checkpoint)
+    made = {name.partition(".")[0] for name in model.state_dict()}
+    weights = {k: v for k, v in checkpoint["state_dict"].items() if k.partition(".")[0] in made}
+    try:
+        model.load_state_dict(weights, strict=model.strict_loading)
+    except RuntimeError as error:
+        if (found := mismatch(path, error)) is None:
+            raise
+        raise found from error
 
 
 def _archive_path(plan: Plan) -> Path | None:

@@ -1,5 +1,6 @@
 """What does not fit together: sizes of images, classes, measures, prompts, trainer and data."""
 
+import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, cast
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from qdgs_lightning.commands.doctor_findings import Finding, ok, warning, wrong
 from qdgs_lightning.commands.doctor_plan import Plan
+from qdgs_lightning.commands.doctor_probe import steps_per_epoch
 from qdgs_lightning.datamodules import (
     FaceDataModule,
     ShapesDataModule,
@@ -283,11 +285,12 @@ def check_reload(plan: Plan) -> Iterator[Finding]:
 
 
 def check_batch(plan: Plan) -> Iterator[Finding]:
-    """Compare the learning rate of faces with the number of images in a step."""
+    """Compare the learning rate of faces with the images in a step, and with all steps."""
     data, cli = plan.faces, plan.cli
     if data is None or cli is None:
         return
     gathered = int(plan.settings.get("accumulate_grad_batches") or 1)
+    yield from _check_length(plan, gathered)
     images = data.batch_size * plan.processes * gathered
     told = f"{data.batch_size} x {plan.processes} process(es) = {images} images a step"
     optimizer = cli.config["fit"].get("model.init_args.optimizer")
@@ -302,6 +305,36 @@ def check_batch(plan: Plan) -> Iterator[Finding]:
         yield warning("batch", told, advice, images=images)
     else:
         yield ok("batch", told, images=images)
+
+
+def _check_length(plan: Plan, gathered: int) -> Iterator[Finding]:
+    """Compare a scheduler that has a length of its own with that of the fit, where both are said.
+
+    Args:
+        plan: Of a fit on faces.
+        gathered: How many batches are gathered for a step.
+    """
+    model, cli, epochs = plan.model, plan.cli, plan.max_epochs
+    assert cli is not None
+    scheduler = cli.config["fit"].get("model.init_args.scheduler")
+    total = scheduler.get("init_args.total_steps") if scheduler else None
+    if not isinstance(model, FaceRecognizer) or total is None or epochs is None:
+        return
+    if model.interval == "step":
+        batches = steps_per_epoch(plan)
+        if batches is None:
+            return
+        planned = math.ceil(math.floor(batches) / gathered) * epochs
+        most = int(plan.settings.get("max_steps") or -1)
+        planned = planned if most < 0 else min(planned, most)
+    else:
+        planned = epochs
+    told = f"`total_steps` is {total:,}, and the fit takes {planned:,} {model.interval}s"
+    if total < planned:
+        key = "model.init_args.scheduler.init_args.total_steps"
+        yield wrong("scheduler", told, f"set `{key}` to {planned}, or let the fit end before")
+    else:
+        yield ok("scheduler", told)
 
 
 def _resized(subject: str, drawn: int, wanted: int, by: str) -> Finding:

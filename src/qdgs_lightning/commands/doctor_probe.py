@@ -205,7 +205,7 @@ def _extrapolated(plan: Plan, rates: dict[str, float]) -> dict[str, float]:
     if labels := _labelling_times(plan, rates):
         times["labels of the last pool at most"] = labels[-1]
         whole += sum(labels)
-    steps = _steps_per_epoch(plan)
+    steps = steps_per_epoch(plan)
     if steps is None or TRAINED not in rates:
         return times
     learning, drawing = _step_times(plan, rates)
@@ -263,7 +263,7 @@ def _real_epochs(plan: Plan) -> int:
     return data.real_epochs if isinstance(data, ShapesDataModule) else 0
 
 
-def _steps_per_epoch(plan: Plan) -> float | None:
+def steps_per_epoch(plan: Plan) -> float | None:
     """How many steps an epoch has on all devices; None where that is not known."""
     if plan.images is not None:
         images = len(cast(Sized, plan.images))

@@ -253,8 +253,12 @@ def _restore(data: LightningDataModule, checkpoint: Path) -> None:
     """Give a datamodule what it knew when a fit was saved.
 
     Raises:
-        ExportError: The file cannot be read, or is of a fit with another datamodule.
+        ExportError: The file is missing, cannot be read, or is of a fit with another datamodule.
     """
+    if not checkpoint.is_file():
+        raise ExportError(
+            f"There is no checkpoint {checkpoint}: fits keep theirs in <run folder>/checkpoints."
+        )
     name = type(data).__qualname__  # under which the trainer keeps it
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)[name]

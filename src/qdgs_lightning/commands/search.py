@@ -51,7 +51,8 @@ def search(
         SearchError: The number of evaluations is not positive or too small, there is no such
             accelerator, or the archive file comes from another generator, guidance or search
             configuration.
-        ArchiveError: The archive file cannot be read or written, or another process writes it.
+        ArchiveError: The archive file has another ending, cannot be read or written, or another
+            process writes it.
         EvaluationError: The generator or the guidance returned something unusable.
         ProcessError: Another process is gone, or has failed.
     """
@@ -60,6 +61,8 @@ def search(
         raise SearchError(f"{name} is {value}; give a whole number of at least 1.")
     if output.is_dir():
         raise ArchiveError(f"The archive cannot be saved to {output}, a folder: name a file.")
+    if output.suffix != ".safetensors":
+        raise ArchiveError(f"output is {output}; give a name that ends in .safetensors.")
     torch.set_float32_matmul_precision(float32_matmul_precision)
     fabric = _fabric(accelerator, devices)
     with _reserved_by_first(fabric, output):

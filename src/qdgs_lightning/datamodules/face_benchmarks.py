@@ -1,5 +1,6 @@
 """What all data of faces have: benchmarks to be tested on, and alterations to train under."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -17,10 +18,13 @@ from qdgs_lightning.datasets import (
     load_benchmarks,
     open_named_images,
 )
+from qdgs_lightning.datasets.rfw import RACES
+from qdgs_lightning.errors import did_you_mean
 from qdgs_lightning.seeding import seeded_generator
 
 FaceItem = tuple[Tensor, int]
 FaceBatch = tuple[Tensor, Tensor]
+_RFW = tuple(f"rfw_{race.lower()}" for race in RACES)
 
 
 class FaceBenchmarks:
@@ -34,7 +38,8 @@ class FaceBenchmarks:
         validate_on: Names of those to look at while training.
         test_on: Names of those to test on; all are reported, and what is missing is named once.
         groups: Benchmarks that are groups of one population, by its name; those of RFW if left out.
-        merge: Groups to average in addition, by name, such as those of dark and light skin.
+        merge: Groups to average in addition, by name, such as those of dark and light skin; each of
+            one population, in which there are two or more. What lacks a benchmark is named once.
         predict: What `qdgs predict` embeds; see `open_named_images`.
         augmentation: Alters training images; `FaceAugmentation` if left out.
         eval_batch_size: Images per step and rank of any loader but that of training.
@@ -45,7 +50,7 @@ class FaceBenchmarks:
         seed: Of alterations.
 
     Raises:
-        DataModuleError: A number is out of its range.
+        DataModuleError: A number is out of its range, or `merge` cannot be made of `groups`.
     """
 
     trainer: Trainer | None
@@ -78,6 +83,7 @@ class FaceBenchmarks:
         self.validate_on, self.test_on = tuple(validate_on), tuple(test_on)
         self.chosen_groups = groups
         self.merge: dict[str, list[str]] = merge or {}
+        self._check_merge()
         self.predict_path = predict
         self.augmentation = FaceAugmentation() if augmentation is None else augmentation
         self.eval_batch_size = eval_batch_size
@@ -125,10 +131,61 @@ class FaceBenchmarks:
             self.benchmarks = load_benchmarks(
                 self.benchmark_root, names, image_size=self.image_size
             )
+            self._warn_of_unmerged(names)
         if stage != "fit" and not self.benchmarks:
             raise DataModuleError(
                 f"None of {', '.join(names) or 'no benchmarks'} is in {self.benchmark_root}: set "
                 "`data.init_args.benchmarks` to the folder that holds them."
+            )
+
+    def _check_merge(self) -> None:
+        """Refuse merged groups that no test could compare, whatever benchmarks there are.
+
+        Raises:
+            DataModuleError: See above.
+        """
+        populations = self.chosen_groups
+        if populations is None:
+            own = (name for name in (*self.validate_on, *self.test_on) if name.startswith("rfw_"))
+            populations = {"rfw": list(dict.fromkeys((*_RFW, *own)))}
+        known = [member for members in populations.values() for member in members]
+        for name, members in self.merge.items():
+            if not members or len(set(members)) < len(members):
+                raise DataModuleError(
+                    f"The merged group '{name}' is of {members}: give one group or more, each "
+                    "once, in `data.init_args.merge`."
+                )
+            for member in members:
+                if member not in known:
+                    raise DataModuleError(
+                        f"The merged group '{name}' has '{member}', which is in none of `groups`"
+                        f"{did_you_mean(member, known)}: give some of {', '.join(known)} in "
+                        "`data.init_args.merge`."
+                    )
+        compared: set[str] = set()
+        for groups in populations.values():
+            sides = [side for side in self.merge if set(self.merge[side]) <= set(groups)]
+            compared |= set(sides) if len(sides) > 1 else set()
+        if alone := [name for name in self.merge if name not in compared]:
+            raise DataModuleError(
+                f"The merged group '{alone[0]}' has nothing to be compared with: give two or more "
+                "of one population of `groups` in `data.init_args.merge`."
+            )
+
+    def _warn_of_unmerged(self, names: Sequence[str]) -> None:
+        """Name merged groups that were asked for and lack a benchmark."""
+        asked = {part for name in names for part in (_RFW if name == "rfw" else (name,))}
+        absent = asked - set(self.benchmarks)
+        lacking = {
+            name: ", ".join(member for member in members if member in absent)
+            for name, members in self.merge.items()
+            if absent & set(members)
+        }
+        if lacking:
+            told = "; ".join(f"'{name}' lacks {members}" for name, members in lacking.items())
+            warnings.warn(
+                f"These merged groups are left out, and comparisons with them: {told}.",
+                stacklevel=2,
             )
 
     def val_dataloader(self) -> list[DataLoader[FaceItem]]:

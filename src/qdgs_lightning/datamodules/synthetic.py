@@ -260,6 +260,7 @@ class SyntheticDataModule(LightningDataModule):
         assert self.trainer is not None
         rank_zero_info(str(report))
         if report.empty_bins:
-            rank_zero_warn(f"Nothing to draw for {', '.join(report.empty_bins)}.")
+            measures = f" (measures: {'; '.join(report.prompts)})" if report.prompts else ""
+            rank_zero_warn(f"Nothing to draw for {', '.join(report.empty_bins)}{measures}.")
         for logger in self.trainer.loggers:
             logger.log_metrics(report.metrics(), step=self.trainer.global_step)

@@ -50,8 +50,10 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
     ones first, and each is drawn once for every edit, which leaves the identity as it is; so does
     the QDGS publication (Chang et al., AAAI-24), with two latents and nine edits. Identities are
     shared out evenly over bins, by the sampler's `proportions`, or as the candidates are where it
-    does not balance them. An identity never changes its class, neither when the archive is
-    refreshed nor in a resumed run; see `IdentityRegistry`. Refreshes need classes in reserve.
+    does not balance them. Too few latents for `proportions` are an error unless it may
+    `renormalise`; else a warning names the bins that fall short. An identity never changes its
+    class, neither when the archive is refreshed nor in a resumed run; see `IdentityRegistry`.
+    Refreshes need classes in reserve.
 
     Batches to train on are ``(images [n, 3, S, S] in [0, 1], classes [n])``, altered on the device;
     to be tested on, ``(images, places in the benchmark [n])``. Loaders carry numbers alone: image
@@ -368,6 +370,7 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
                 identities=self.num_identities,
                 shares=shares,
                 random=seeded_generator(self.seed, 4, registry.updates),
+                quotas=None if self.sampler.renormalise else self.sampler.quotas,
             )
             registry.origin = origin
             self._report_identities(report)

@@ -19,6 +19,7 @@ def confusion_matrices(matrices: Mapping[str, tuple[Sequence[str], Tensor]]) -> 
     figure = Figure(figsize=(4.2 * len(matrices), 3.8), layout="constrained")
     panels = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axes, (title, (answers, counts)) in zip(panels, matrices.items(), strict=True):
+        counts = counts.cpu()  # from wherever a metric counted
         shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
         axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="cividis")
         for row in range(len(answers)):

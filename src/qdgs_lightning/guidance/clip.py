@@ -194,7 +194,7 @@ def _statistics(model: str) -> dict[str, object] | None:
 
 def _what_to_bring(model: str, pretrained: str | None, error: Exception) -> str:
     """Name the file that would have been downloaded, and what to do with it."""
-    if pretrained is None or Path(pretrained).is_file():
+    if pretrained is None or pretrained in packaged_weights() or Path(pretrained).is_file():
         return f"The weights {pretrained} do not fit {model} ({error}): give weights made for it."
     entry = open_clip.get_pretrained_cfg(model, pretrained)
     where = entry.get("hf_hub") or entry.get("url")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from qdgs_lightning.sampling.errors import SamplingError
 from qdgs_lightning.sampling.identities import spread_within
-from qdgs_lightning.sampling.identities_report import IdentityReport, IdentityTable
+from qdgs_lightning.sampling.identities_report import IdentityReport, IdentityTable, in_measures
 from qdgs_lightning.sampling.pool import Candidates
+from qdgs_lightning.sampling.quotas import Quotas
 
 Group = Callable[[Tensor, Tensor], Tensor]
 """Takes latents and their bins, and returns the identity of each as `group_by_neighbours` does."""
@@ -70,6 +71,7 @@ class IdentityRegistry:
         identities: int,
         shares: Tensor | None,
         random: torch.Generator,
+        quotas: Quotas | None = None,
     ) -> IdentityReport:
         """Retire identities, and make new ones of latents that are free.
 
@@ -80,9 +82,14 @@ class IdentityRegistry:
             shares: How they are shared out over bins, not negative, shape ``[bins]``; None as the
                 candidates are. What a bin cannot fill goes to others.
             random: Chooses among new identities of a bin where there are more than wanted.
+            quotas: What `shares` come from, if their groups must not fall short for want of latents
+                by more than one identity. Identities that stay from earlier may keep others out.
 
         Returns:
             What has been done.
+
+        Raises:
+            SamplingError: Latents do not suffice for `quotas`; nothing has changed.
         """
         rows_of = {key: row for row, key in enumerate(_keys(candidates.latents))}
         used = self._classes[self._rows]
@@ -106,10 +113,16 @@ class IdentityRegistry:
         free[found[in_use[used] & (found >= 0)]] = False
         free_rows = free.nonzero().flatten()
         groups = group(candidates.latents[free_rows], candidates.bins[free_rows])
+        homes = torch.zeros(int(groups.max()) + 1 if len(groups) else 0, dtype=torch.int64)
+        homes[groups[groups >= 0]] = candidates.bins[free_rows][groups >= 0]
+        start = self._count(in_use.nonzero().flatten())
+        if quotas is not None:
+            room = start + homes.bincount(minlength=len(start))
+            _check_quotas(quotas, identities, room, weights, candidates)
         groups = self._choose(
             groups,
-            candidates.bins[free_rows],
-            start=self._count(in_use.nonzero().flatten()),
+            homes,
+            start=start,
             number=min(wanted - len(held), vacant),
             weights=weights,
             random=random,
@@ -123,6 +136,7 @@ class IdentityRegistry:
             held_over=len(held),
             new=len(self._bins) - len(in_use),
             left_out=int((groups == -1).sum()),
+            shares=None if shares is None else tuple((weights / weights.sum()).tolist()),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,7 +188,7 @@ class IdentityRegistry:
     def _choose(
         self,
         groups: Tensor,
-        bins: Tensor,
+        homes: Tensor,
         *,
         start: Tensor,
         number: int,
@@ -182,15 +196,13 @@ class IdentityRegistry:
         random: torch.Generator,
     ) -> Tensor:
         """Leave a number of groups, counted from 0, and make the others -2."""
-        total = int(groups.max()) + 1 if len(groups) else 0
-        bin_of = torch.zeros(total, dtype=torch.int64)
-        bin_of[groups[groups >= 0]] = bins[groups >= 0]
-        capacity = bin_of.bincount(minlength=len(start))
+        total = len(homes)
+        capacity = homes.bincount(minlength=len(start))
         each = share_out(number, start, torch.where(weights > 0, capacity, 0), weights)
         order = torch.randperm(total, generator=random)
         chosen = torch.zeros(total, dtype=torch.bool)
         for b, n in enumerate(each.tolist()):
-            chosen[order[bin_of[order] == b][:n]] = True
+            chosen[order[homes[order] == b][:n]] = True
         names = torch.where(chosen, chosen.cumsum(0) - 1, -2)
         return torch.where(groups < 0, -1, names[groups]) if total else groups
 
@@ -225,6 +237,7 @@ class IdentityRegistry:
         retired: int,
         held_over: int,
         left_out: int,
+        shares: tuple[float, ...] | None,
     ) -> IdentityReport:
         """Sum up an update."""
         table = self.table()
@@ -244,6 +257,8 @@ class IdentityRegistry:
             smallest=int(sizes.min()) if len(sizes) else 0,
             largest=int(sizes.max()) if len(sizes) else 0,
             spread=spread_within(table.latents, table.classes),
+            shares=shares,
+            prompts=candidates.prompts,
         )
 
 
@@ -267,6 +282,51 @@ def share_out(number: int, start: Tensor, capacity: Tensor, weights: Tensor) -> 
         filled = (start + got + 1) / weights
         got[torch.where(got < capacity, filled, torch.inf).argmin()] += 1
     return got
+
+
+def _check_quotas(
+    quotas: Quotas, number: int, room: Tensor, weights: Tensor, candidates: Candidates
+) -> None:
+    """Make sure that latents suffice for what groups are to have, whatever is in use already.
+
+    It reckons in fractions, so that nothing is missing for being rounded.
+
+    Args:
+        quotas: Say which groups there are.
+        number: How many identities are wanted.
+        room: How many each bin can have, int64, shape ``[bins]``.
+        weights: How they are to be shared out, shape ``[bins]``.
+        candidates: What they are made of.
+
+    Raises:
+        SamplingError: A group has more than one too few.
+    """
+    room = torch.where(weights > 0, room, 0).double()
+    number = min(number, int(room.sum()))
+    wanted = number * weights / weights.sum()
+    can, full = wanted, torch.zeros(len(room), dtype=torch.bool)
+    while (can > room).any():
+        full |= can > room
+        rest = (number - room[full].sum()) / weights[~full].sum() * weights
+        can = torch.where(full, room, rest)
+    shape, lacking = [len(names) for names in quotas.classes], []
+    for axes in quotas.margins:
+        others = [axis for axis in range(len(shape)) if axis not in axes]
+        sums = [each.reshape(shape) for each in (wanted, can)]
+        asked, made = [each.sum(others) if others else each for each in sums]
+        for place in (asked - made > 1).nonzero().tolist():
+            names = [quotas.classes[axis][i] for axis, i in zip(axes, place, strict=True)]
+            counts = [round(float(each[tuple(place)])) for each in (asked, made)]
+            lacking.append(f"{counts[0]} of {' '.join(names)} ({counts[1]} can be made)")
+    if lacking:
+        pairs = zip(candidates.bin_names, (room < wanted).tolist(), strict=True)
+        few = ", ".join(name for name, is_few in pairs if is_few)
+        raise SamplingError(
+            f"The proportions ask for {number} identities with {' and '.join(lacking)}, as there "
+            f"are too few latents of {few}{in_measures(candidates.prompts)}: search longer or "
+            "evaluate more, lower `data.init_args.identities`, change the proportions, or set "
+            "`renormalise: true`."
+        )
 
 
 def _keys(latents: Tensor) -> list[bytes]:

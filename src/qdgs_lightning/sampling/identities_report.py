@@ -1,6 +1,7 @@
 """What is said of identities: the table to draw from, and where it comes from."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -45,6 +46,8 @@ class IdentityReport:
         dropped: How many of them each test of the sampler took away, by its name.
         smallest: Latents of the identity in use that has fewest.
         largest: Of the one that has most.
+        shares: Share of the identities that every bin was to have; None as the candidates are.
+        prompts: For each binned measure its name and prompts; empty if not known.
         spread: Mean distance between two latents of one identity; NaN where there are no two.
     """
 
@@ -62,6 +65,8 @@ class IdentityReport:
     smallest: int
     largest: int
     spread: float
+    shares: tuple[float, ...] | None = None
+    prompts: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -74,11 +79,22 @@ class IdentityReport:
         pairs = zip(self.bin_names, self.identities, strict=True)
         return tuple(name for name, n in pairs if n == 0)
 
+    @property
+    def distance(self) -> float:
+        """Total variation distance to the shares, in [0, 1]: the share of identities out of place.
+
+        NaN where there are no shares or no identities.
+        """
+        if self.shares is None or not self.total:
+            return math.nan
+        pairs = zip(self.identities, self.shares, strict=True)
+        return sum(abs(n / self.total - share) for n, share in pairs) / 2
+
     def shortages(self) -> dict[str, str]:
         """Say what is missing of bins, identities and slots, a sentence each; if anything."""
         found = {}
-        if self.empty_bins:
-            found["bins"] = f"There are no identities of {', '.join(self.empty_bins)}."
+        if bins := self._short_bins():
+            found["bins"] = bins
         if self.total < self.wanted:
             found["identities"] = (
                 f"There are latents for {self.total} identities of {self.wanted}: search longer or "
@@ -107,6 +123,8 @@ class IdentityReport:
         }
         if not math.isnan(self.spread):
             values["pool/spread"] = self.spread
+        if not math.isnan(self.distance):
+            values["pool/distance_to_quotas"] = self.distance
         places = zip(self.bin_names, self.available, self.identities, strict=True)
         for name, available, identities in places:
             key = name.replace(" ", "_")
@@ -124,3 +142,31 @@ class IdentityReport:
             f"from {self.evaluated} evaluated latents: {bins}; {self.left_out} latents fill no "
             f"identity; dropped: {dropped}."
         )
+
+    def _short_bins(self) -> str:
+        """Say which bins are empty or have too few, beyond rounding, and which have their part."""
+        shares = self.shares or [n / max(1, self.total) for n in self.identities]
+        few, more = [], []
+        for name, n, share in zip(self.bin_names, self.identities, shares, strict=True):
+            wanted = share * self.total
+            counts = f"{name} ({n} of {wanted:.0f})"
+            if 0 < n < wanted - 1:
+                few.append(counts)
+            elif n > wanted + 1:
+                more.append(counts)
+        lacking = [f"no identities of {', '.join(self.empty_bins)}"] if self.empty_bins else []
+        if few:
+            kept = " or earlier identities stay in use" if self.new < self.total else ""
+            what = "" if lacking else "identities "
+            lacking.append(f"too few {what}of {', '.join(few)}, as latents are too few{kept}")
+        if not lacking:
+            return ""
+        others = len(self.bin_names) - len(self.empty_bins) - len(few)
+        to = "all others" if 1 < len(more) == others else ", ".join(more)
+        rest = f"; their part went to {to}" if more else ""
+        return f"There are {' and '.join(lacking)}{in_measures(self.prompts)}{rest}."
+
+
+def in_measures(prompts: Sequence[str]) -> str:
+    """Say in brackets what the measures of some bins are, if it is known."""
+    return f" (measures: {'; '.join(prompts)})" if prompts else ""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from rich.console import Console
@@ -32,7 +31,7 @@ from qdgs_lightning.models import (
 )
 from qdgs_lightning.tasks.face_fairness import FairnessHistory, mean_accuracy
 from qdgs_lightning.tasks.face_verification import FaceRecognitionError, FaceVerification
-from qdgs_lightning.tasks.optimization import Undecayed, decay_groups, warmed_up
+from qdgs_lightning.tasks.optimization import ScheduledModule, Undecayed, decay_groups, warmed_up
 
 FaceBatch = tuple[Tensor, Tensor]
 Head = MarginHead | SampledHead
@@ -40,7 +39,7 @@ HeadFactory = Callable[[int, int], Head]
 _PACKAGES = ("qdgs-lightning", "torch", "torchvision", "lightning", "timm", "numpy", "pillow")
 
 
-class FaceRecognizer(LightningModule):
+class FaceRecognizer(ScheduledModule):
     """Trains a backbone under a margin head, and verifies pairs with the backbone alone.
 
     An embedding for measurement is the sum of those of an image and its mirror image, neither of
@@ -311,6 +310,7 @@ class FaceRecognizer(LightningModule):
         Raises:
             FaceRecognitionError: The checkpoint's head is of another number of identities.
         """
+        super().on_load_checkpoint(checkpoint)
         self.fairness.records = checkpoint.get("fairness", {})  # earlier versions kept none
         weights = checkpoint["state_dict"]
         if self.head is None:

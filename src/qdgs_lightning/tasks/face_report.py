@@ -82,7 +82,7 @@ class FaceReport:
             yield name, group_bars(accuracies, chance=0.5)
 
     def tables(self) -> list[Table]:
-        """Lay out percentages: a table of benchmarks, and one for each set of groups."""
+        """Lay out percentages: a table of benchmarks, and those of each set of groups."""
         title = f"Accuracy, % (protocol {self.about['protocol']})"
         plain = Table(title=title, min_width=len(title))
         shown = self.ungrouped
@@ -91,7 +91,8 @@ class FaceReport:
         plain.add_column("mean", justify="right")
         cells = [f"{_percent(r.accuracy)} ± {_percent(r.std)}" for r in shown.values()]
         plain.add_row(*cells, _percent(self.mean))
-        return [*([plain] if shown else []), *map(self._group_table, self.fairness)]
+        groups = (table for name in self.fairness for table in self._group_tables(name))
+        return [*([plain] if shown else []), *groups]
 
     def write(self, folder: Path) -> list[Path]:
         """Keep everything in ``verification.json``, and a line for each benchmark in ``.csv``.
@@ -117,36 +118,50 @@ class FaceReport:
                 writer.writerow([name, *row, *(result.tar.get(rate, "") for rate in rates)])
         return [whole, lines]
 
-    def _group_table(self, name: str) -> Table:
-        """Lay out one set of groups: thresholds of their own, one for all, and error rates."""
+    def _group_tables(self, name: str) -> Iterator[Table]:
+        """Lay out one set of groups, a row each: accuracies, then error rates where there are any.
+
+        Terminals have 80 columns, which a column for each group would exceed.
+        """
         found = self.fairness[name]
-        table = Table(
-            "",
-            title=f"{name}, % (intervals of 95 % by {found.num_bootstrap} bootstrap replicates)",
-        )
-        for group in found.num_same:
-            table.add_column(group.removeprefix(f"{name}_"), justify="right")
-        for column in ("mean", "std", "worst / best"):
-            table.add_column(column, justify="right")
-        for title, groups, merged in (
-            ("own thresholds", found.own, found.merged_own),
-            ("one threshold", found.pooled, found.merged_pooled),
-        ):
-            accuracies = map(_interval, groups.accuracies.values())
-            spread = (groups.mean, groups.std, groups.disparate_impact)
-            table.add_row(title, *accuracies, *map(_interval, spread))
-            if merged is None:
-                continue
-            gaps = [""] * len(found.num_same)
-            for side, estimate in merged.accuracies.items():
-                table.add_row(f"  {side}", *gaps, _interval(estimate))
-            ratio = _interval(merged.disparate_impact)
-            table.add_row(f"  {merged.worst} / {merged.best}", *gaps, "", "", ratio)
-        for rate, errors in found.at_false_match_rate.items():
-            for kind, of_groups in (("FMR", errors.false_match), ("FNMR", errors.false_non_match)):
-                rates = map(_interval, of_groups.values())
-                table.add_row(f"{kind} at FMR {100 * rate:g}", *rates)
-        return table
+        names = {group: group.removeprefix(f"{name}_") for group in found.num_same}
+        about = f"intervals of 95 % by {found.num_bootstrap} bootstrap replicates"
+        table = _table(f"{name}: accuracy, % ({about})", "own thresholds", "one threshold")
+        kinds = (found.own, found.pooled)
+        for group, short in names.items():
+            table.add_row(short, *(_interval(each.accuracies[group]) for each in kinds))
+        table.add_section()
+        table.add_row("mean", *(_interval(each.mean) for each in kinds))
+        table.add_row("std", *(_interval(each.std) for each in kinds))
+        table.add_row("worst / best", *(_interval(each.disparate_impact) for each in kinds))
+        table.add_section()
+        merged = [each for each in (found.merged_own, found.merged_pooled) if each is not None]
+        for side in merged[0].accuracies if merged else ():
+            table.add_row(side, *(_interval(each.accuracies[side]) for each in merged))
+        ratios = [f"{each.worst} / {each.best}" for each in merged]
+        for ratio in dict.fromkeys(ratios):  # thresholds may decide which side is the worst
+            cells = zip(ratios, merged, strict=True)
+            row = (_interval(m.disparate_impact) if own == ratio else "" for own, m in cells)
+            table.add_row(ratio, *row)
+        yield table
+        if found.at_false_match_rate:
+            table = _table(f"{name}: error rates, % ({about})", "FMR", "FNMR")
+            for rate, errors in found.at_false_match_rate.items():
+                table.add_section()
+                table.add_row(f"at FMR {100 * rate:g}")
+                for group, short in names.items():
+                    both = (errors.false_match[group], errors.false_non_match[group])
+                    table.add_row(f"  {short}", *map(_interval, both))
+            yield table
+
+
+def _table(title: str, *columns: str) -> Table:
+    """Begin a table whose first column folds long names, and whose others stay in one line."""
+    table = Table(title=title, min_width=len(title))
+    table.add_column("", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _values(estimates: Mapping[str, Estimate]) -> dict[str, float]:
@@ -159,7 +174,7 @@ def _percent(share: float) -> str:
 
 
 def _interval(estimate: Estimate) -> str:
-    """Write a share, and below it its interval, in percent."""
+    """Write a share and its interval, in percent."""
     if math.isnan(estimate.low):
         return _percent(estimate.value)
-    return f"{_percent(estimate.value)}\n[{_percent(estimate.low)}, {_percent(estimate.high)}]"
+    return f"{_percent(estimate.value)} [{_percent(estimate.low)}, {_percent(estimate.high)}]"

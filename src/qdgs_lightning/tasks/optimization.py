@@ -2,10 +2,16 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.utilities.types import LRSchedulerConfigType, OptimizerLRScheduler
+from lightning.pytorch.utilities.types import (
+    LRSchedulerConfigType,
+    LRSchedulerTypeUnion,
+    OptimizerLRScheduler,
+)
 from torch import nn
 from torch.nn import Parameter
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,6 +21,60 @@ from torch.optim.lr_scheduler import LinearLR
 from qdgs_lightning.errors import ConfigError
 
 Undecayed = Literal["none", "batch_norm", "vectors"]
+
+
+class ScheduledModule(LightningModule):
+    """A task whose scheduler may have a length of its own, as OneCycleLR has.
+
+    The length is that of the configuration, in a fit that is resumed, too, so that it can be
+    prolonged; the scheduler's place is that of the checkpoint.
+    """
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the lengths of schedulers, which PyTorch keeps with their places."""
+        for state in checkpoint.get("lr_schedulers", []):
+            for key in ("total_steps", "_schedule_phases"):
+                state.pop(key, None)
+
+    def on_train_start(self) -> None:
+        """Refuse a scheduler that is shorter than the fit, as far as that can be counted.
+
+        Raises:
+            ConfigError: See above.
+        """
+        trainer = self.trainer
+        for each in trainer.lr_scheduler_configs:
+            total = getattr(each.scheduler, "total_steps", math.inf)
+            if each.interval == "epoch":
+                planned = float(trainer.max_epochs or 0) if trainer.max_steps == -1 else 0.0
+            else:
+                try:
+                    planned = trainer.estimated_stepping_batches
+                except MisconfigurationException:  # batches are gathered by changing numbers
+                    continue
+            if total < planned < math.inf:
+                raise ConfigError(
+                    _too_short(each.scheduler, f"takes {planned:.0f}", f"{planned:.0f}")
+                )
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:  # noqa: ANN401
+        """Go on with a schedule.
+
+        Raises:
+            ConfigError: It has ended, in a fit whose steps could not be counted.
+        """
+        if getattr(scheduler, "total_steps", math.inf) <= getattr(scheduler, "last_epoch", 0):
+            raise ConfigError(_too_short(scheduler, "goes on", "the steps that it takes"))
+        super().lr_scheduler_step(scheduler, metric)
+
+
+def _too_short(scheduler: object, fit: str, wanted: str) -> str:
+    """Say what is wrong with the length of a scheduler."""
+    return (
+        f"{type(scheduler).__name__} ends after `total_steps` of "
+        f"{getattr(scheduler, 'total_steps', 0)}, but the fit {fit}: set "
+        f"`model.init_args.scheduler.init_args.total_steps` to {wanted}, or let the fit end before."
+    )
 
 
 def stepped_per_batch(

@@ -1,0 +1,77 @@
+"""The tables of a test of a recogniser, as a terminal of 80 columns shows them."""
+
+from io import StringIO
+
+import pytest
+import torch
+from rich.console import Console
+
+from qdgs_lightning.metrics import group_verification, verification_accuracy
+from qdgs_lightning.metrics.bootstrap import Estimate
+from qdgs_lightning.tasks.face_report import FaceReport
+
+
+def shown(names: list[str], population: str) -> tuple[FaceReport, list[str]]:
+    """Judge random pairs of groups; return the report, and the cells of each line at 80 columns."""
+    random, n = torch.Generator().manual_seed(0), 2000
+    same = torch.arange(n * len(names)) % 2 == 0
+    distances = torch.rand(len(same), generator=random) + 0.7 * ~same
+    found = group_verification(
+        distances,
+        same,
+        torch.arange(len(names)).repeat_interleave(n),
+        names=names,
+        merge={"dark": names[:1], "light": names[1:]},
+        num_bootstrap=20,
+        seed=0,
+    )
+    parts = zip(names, distances.chunk(len(names)), same.chunk(len(names)), strict=True)
+    results = {name: verification_accuracy(*pairs) for name, *pairs in parts}
+    report = FaceReport(
+        results=results, fairness={population: found}, about={"protocol": "insightface"}
+    )
+    console = Console(width=80, file=StringIO())
+    for table in report.tables():
+        console.print(table)
+    assert isinstance(console.file, StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    return report, [line for line in lines if line.startswith("│")]
+
+
+def written(estimate: Estimate) -> str:
+    value, low, high = (f"{100 * share:.2f}" for share in estimate)
+    return f"{value} [{low}, {high}]"
+
+
+def test_each_group_is_a_line_with_whole_intervals() -> None:
+    names = ["rfw_african", "rfw_asian", "rfw_caucasian", "rfw_indian"]
+    report, lines = shown(names, "rfw")
+    found = report.fairness["rfw"]
+    assert found.merged_own is not None
+    assert found.merged_pooled is not None
+    rows = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in lines]
+    kinds = (
+        (found.own, found.pooled, [*names]),
+        (found.merged_own, found.merged_pooled, ["dark", "light"]),
+    )
+    for own, pooled, groups in kinds:
+        for group in groups:
+            both = own.accuracies[group], pooled.accuracies[group]
+            assert (group.removeprefix("rfw_"), *map(written, both)) in rows
+    spread = found.own.disparate_impact, found.pooled.disparate_impact
+    assert ("worst / best", *map(written, spread)) in rows
+    for rate, errors in found.at_false_match_rate.items():
+        place = rows.index((f"at FMR {100 * rate:g}", "", ""))
+        for row, group in zip(rows[place + 1 : place + 5], names, strict=True):
+            both = errors.false_match[group], errors.false_non_match[group]
+            assert row == (group.removeprefix("rfw_"), *map(written, both))
+
+
+@pytest.mark.parametrize("length", [12, 60])
+def test_names_are_never_cut(length: int) -> None:
+    names = [letter * length for letter in "ab"]
+    _, lines = shown(names, "skin")
+    assert not any("…" in line for line in lines)
+    accuracies = "".join(line[1:].split("│")[0].strip() for line in lines)
+    assert all(name in accuracies for name in names)
