@@ -44,7 +44,7 @@ class QDRefresh(Callback):
     knows where the file is. A search does not depend on training, so that the file holds what the
     one in an older checkpoint comes to; a fit that is started again takes it from there when its
     turn comes, and ends with the archive of one that was never stopped, bit for bit on one kind of
-    device. This goes for ``--ckpt_path`` (a checkpoint of the stopped run), for the same command in
+    CPU. This goes for ``--ckpt_path`` (a checkpoint of the stopped run), for the same command in
     the same run folder (a logger with a fixed ``version``), and for `archive` in any folder. Until
     its turn comes, the file is farther than the archive in use.
 

@@ -33,8 +33,8 @@ def search(
     """Grow an archive of elites, or continue one.
 
     The archive file holds all that is needed to go on. A run that was stopped, even by kill -9,
-    and started again by the same command ends with the same archive, bit for bit on CPU; a higher
-    number of evaluations continues a finished one.
+    and started again by the same command ends with the same archive, bit for bit on a CPU with as
+    many threads; a higher number of evaluations continues a finished one.
 
     Args:
         generator: Whose latents to search.
@@ -44,7 +44,8 @@ def search(
         evaluations: How many latents may be evaluated in all, those of earlier runs included.
         save_every_seconds: How much work a stop may cost; 0 saves after every iteration.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
-        devices: On how many processes or GPUs to evaluate; their number changes no result.
+        devices: On how many processes or GPUs to evaluate; their number changes nothing but
+            the last digits, if threads are not as many.
         float32_matmul_precision: How exact products of float32 matrices are; high allows TF32.
 
     Raises:

@@ -40,7 +40,7 @@ class QDSearch:
 
     Runs in any number of portions; a search that was interrupted and restored by
     `load_state_dict` or `load` continues as if nothing had happened, bit for bit on one kind of
-    device. With `torch.distributed` initialised, every rank runs the same search and evaluation
+    CPU. With `torch.distributed` initialised, every rank runs the same search and evaluation
     is shared, see `evaluate`.
 
     Where guidance has a memory, it gets to remember one image of each evaluated batch (the

@@ -2,7 +2,7 @@
 
 A search is decided by its configuration, generator and guidance; nothing that happens beside it,
 such as training, has a say. A file that holds the same search with more evaluations therefore holds
-what this one would come to, bit for bit on one kind of device, and may take its place.
+what this one would come to, bit for bit on one kind of CPU, and may take its place.
 """
 
 import time
