@@ -158,7 +158,7 @@ def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], to
     [
         (["fit", "--trainer.accelerator", "foo"], "foo"),
         (["fit", "--trainer.strategy", "foo"], "foo"),
-        (["fit", "--trainer.precision", "16-true", "--trainer.devices", "0"], "devices"),
+        (["fit", "--trainer.precision", "bf16-mixed", "--trainer.devices", "0"], "devices"),
         (["test", "--ckpt_path", "last"], "no checkpoint 'last'"),
         (["test", "--ckpt_path", "best"], "no checkpoint 'best'"),
     ],
