@@ -1,6 +1,7 @@
 """Which weights a test is of, what a prediction leaves behind, and checkpoints of other models."""
 
 import importlib.metadata
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -154,9 +155,14 @@ def test_the_weights_that_a_test_is_of_are_named_where_init_from_brings_them(
     torch.save({"state_dict": weights}, "first_stage.ckpt")
     tested = FACES.replace("predict: photos", "benchmarks: faces, test_on: [lfw]")
     words = ["test", "--config", written(tested), "--model.init_args.init_from", "first_stage.ckpt"]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "No checkpoint was given")
-        main(words)
+    lightning = logging.getLogger("lightning.pytorch")  # older versions keep it from the others
+    lightning.addHandler(caplog.handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "No checkpoint was given")
+            main(words)
+    finally:
+        lightning.removeHandler(caplog.handler)
     assert "these are the weights of `init_from`, first_stage.ckpt" in caplog.text
 
 
