@@ -18,13 +18,12 @@ from qdgs_lightning.datasets import (
     load_benchmarks,
     open_named_images,
 )
-from qdgs_lightning.datasets.rfw import RACES
+from qdgs_lightning.datasets.benchmarks import spelt_out
 from qdgs_lightning.errors import did_you_mean
 from qdgs_lightning.seeding import seeded_generator
 
 FaceItem = tuple[Tensor, int]
 FaceBatch = tuple[Tensor, Tensor]
-_RFW = tuple(f"rfw_{race.lower()}" for race in RACES)
 
 
 class FaceBenchmarks:
@@ -147,7 +146,7 @@ class FaceBenchmarks:
         populations = self.chosen_groups
         if populations is None:
             own = (name for name in (*self.validate_on, *self.test_on) if name.startswith("rfw_"))
-            populations = {"rfw": list(dict.fromkeys((*_RFW, *own)))}
+            populations = {"rfw": list(dict.fromkeys((*spelt_out(["rfw"]), *own)))}
         known = [member for members in populations.values() for member in members]
         for name, members in self.merge.items():
             if not members or len(set(members)) < len(members):
@@ -174,8 +173,7 @@ class FaceBenchmarks:
 
     def _warn_of_unmerged(self, names: Sequence[str]) -> None:
         """Name merged groups that were asked for and lack a benchmark."""
-        asked = {part for name in names for part in (_RFW if name == "rfw" else (name,))}
-        absent = asked - set(self.benchmarks)
+        absent = set(spelt_out(names)) - set(self.benchmarks)
         lacking = {
             name: ", ".join(member for member in members if member in absent)
             for name, members in self.merge.items()

@@ -22,6 +22,7 @@ from qdgs_lightning.sampling import (
     read_candidates,
     write_candidates,
 )
+from qdgs_lightning.sampling.pool import in_measures
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.processes import first_alone
 from qdgs_lightning.seeding import check_seed, seeded_generator
@@ -260,7 +261,8 @@ class SyntheticDataModule(LightningDataModule):
         assert self.trainer is not None
         rank_zero_info(str(report))
         if report.empty_bins:
-            measures = f" (measures: {'; '.join(report.prompts)})" if report.prompts else ""
-            rank_zero_warn(f"Nothing to draw for {', '.join(report.empty_bins)}{measures}.")
+            rank_zero_warn(
+                f"Nothing to draw for {', '.join(report.empty_bins)}{in_measures(report.prompts)}."
+            )
         for logger in self.trainer.loggers:
             logger.log_metrics(report.metrics(), step=self.trainer.global_step)

@@ -38,13 +38,12 @@ def load_benchmarks(
     """
     root = Path(root)
     sets, absent = {}, []
-    for name in names:
-        for part in _RFW if name == "rfw" else (name,):
-            found = _find(root, part, image_size=image_size)
-            if found is None:
-                absent.append(part)
-            else:
-                sets[part] = found
+    for name in spelt_out(names):
+        found = _find(root, name, image_size=image_size)
+        if found is None:
+            absent.append(name)
+        else:
+            sets[name] = found
     if absent:
         expected = ", ".join(str(root / f"{name}.bin") for name in absent)
         warnings.warn(
@@ -53,6 +52,11 @@ def load_benchmarks(
             stacklevel=2,
         )
     return sets
+
+
+def spelt_out(names: Sequence[str]) -> list[str]:
+    """Name the four sets of ``rfw`` in its place, and the others as they are."""
+    return [part for name in names for part in (_RFW if name == "rfw" else (name,))]
 
 
 def _find(root: Path, name: str, *, image_size: int) -> VerificationPairs | None:

@@ -13,7 +13,7 @@ from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins, class_names
 from qdgs_lightning.sampling.errors import SamplingError
-from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport
+from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport, in_measures
 from qdgs_lightning.sampling.quotas import Quotas
 from qdgs_lightning.search.archive import Archive
 from qdgs_lightning.search.evaluation import evaluate
@@ -308,10 +308,9 @@ class Sampler(ABC):
         filled = candidates.bins.bincount(minlength=len(self.joint.names)).reshape(shape) > 0
         unmet = self.quotas.unmet(filled)
         if unmet and not self.renormalise:
-            measures = f" (measures: {'; '.join(candidates.prompts)})" if candidates.prompts else ""
             raise SamplingError(
-                f"The proportions ask for {', '.join(unmet)}{measures}, and there is no candidate: "
-                "evaluate more, widen the bins, or set `renormalise: true`."
+                f"The proportions ask for {', '.join(unmet)}{in_measures(candidates.prompts)}, and "
+                "there is no candidate: evaluate more, widen the bins, or set `renormalise: true`."
             )
         return self.quotas.shares(filled).flatten(), unmet
 

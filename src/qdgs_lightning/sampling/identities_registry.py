@@ -9,8 +9,8 @@ from torch import Tensor
 
 from qdgs_lightning.sampling.errors import SamplingError
 from qdgs_lightning.sampling.identities import spread_within
-from qdgs_lightning.sampling.identities_report import IdentityReport, IdentityTable, in_measures
-from qdgs_lightning.sampling.pool import Candidates
+from qdgs_lightning.sampling.identities_report import IdentityReport, IdentityTable
+from qdgs_lightning.sampling.pool import Candidates, in_measures
 from qdgs_lightning.sampling.quotas import Quotas
 
 Group = Callable[[Tensor, Tensor], Tensor]

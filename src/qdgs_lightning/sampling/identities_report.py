@@ -1,10 +1,11 @@
 """What is said of identities: the table to draw from, and where it comes from."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from qdgs_lightning.sampling.pool import in_measures
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,8 +166,3 @@ class IdentityReport:
         to = "all others" if 1 < len(more) == others else ", ".join(more)
         rest = f"; their part went to {to}" if more else ""
         return f"There are {' and '.join(lacking)}{in_measures(self.prompts)}{rest}."
-
-
-def in_measures(prompts: Sequence[str]) -> str:
-    """Say in brackets what the measures of some bins are, if it is known."""
-    return f" (measures: {'; '.join(prompts)})" if prompts else ""

@@ -1,5 +1,6 @@
 """What samplers hand out: labelled candidates, pools drawn from them, and an honest report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -166,7 +167,7 @@ class PoolReport:
         """List the bins without candidates, if there are any, and what their measures ask."""
         if not self.empty_bins:
             return ""
-        measures = f" (measures: {'; '.join(self.prompts)})" if self.prompts else ""
+        measures = in_measures(self.prompts)
         return f"; nothing to draw for {', '.join(self.empty_bins)}{measures}"
 
 
@@ -186,3 +187,8 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+
+def in_measures(prompts: Sequence[str]) -> str:
+    """Say in brackets what the measures of some bins are, if it is known."""
+    return f" (measures: {'; '.join(prompts)})" if prompts else ""
