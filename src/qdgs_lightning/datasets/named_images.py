@@ -1,6 +1,5 @@
 """Images of any source with their names, for what is done to each of them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +7,12 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from qdgs_lightning.datasets.image_folder import FaceFolderDataset, open_face_dataset
+from qdgs_lightning.datasets.image_folder import (
+    FaceFolderDataset,
+    find_records,
+    open_face_dataset,
+)
+from qdgs_lightning.datasets.image_tree import ImageTree
 from qdgs_lightning.datasets.verification import load_verification_pairs
 
 
@@ -43,7 +47,8 @@ def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages
     """Open images for `qdgs predict`.
 
     Args:
-        path: A training set, see `open_face_dataset`, or the ``.bin`` file of a benchmark.
+        path: A ``.rec`` file or a folder that holds one, a folder of images, with one folder for
+            each identity or flat, or the ``.bin`` file of a benchmark.
         image_size: Side to which the images of a benchmark are brought.
 
     Returns:
@@ -61,9 +66,13 @@ def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages
         pairs = load_verification_pairs(path, image_size=image_size)
         places = range(len(pairs))
         return NamedImages(pairs, names=[str(i) for i in places], identities=[-1 for _ in places])
+    if path.is_dir() and find_records(path) is None:
+        tree = ImageTree(path)
+        folders = [Path(name).parts[0] if Path(name).parts[1:] else "" for name in tree.names]
+        numbers = {name: number for number, name in enumerate(sorted({*folders} - {""}))}
+        identities = [numbers.get(folder, -1) for folder in folders]
+        return NamedImages(tree, names=tree.names, identities=identities)
     faces = open_face_dataset(path)
-    if isinstance(faces, FaceFolderDataset):
-        names = [os.path.relpath(file, faces.root) for file in faces.paths]
-    else:
-        names = [str(key) for key in faces.keys.tolist()]
+    assert not isinstance(faces, FaceFolderDataset)  # which is the case above
+    names = [str(key) for key in faces.keys.tolist()]
     return NamedImages(faces, names=names, identities=faces.labels.tolist())
