@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
-from qdgs_lightning.callbacks import EmbeddingWriter
+from qdgs_lightning.callbacks import ConfiguredRates, EmbeddingWriter
 from qdgs_lightning.checkpoints import keep_checkpoints_whole, mismatch, read_checkpoint
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.files import replacing
@@ -219,11 +219,12 @@ class TrainerCLI(LightningCLI):
             callbacks.append(EmbeddingWriter())
 
     def before_fit(self) -> None:
-        """Write checkpoints whole or not at all, and none in a trial run.
+        """Write checkpoints whole or not at all, and none in a trial run; resume as configured.
 
         Lightning saves the last one even then.
         """
         keep_checkpoints_whole(self.trainer)
+        self.trainer.callbacks.append(ConfiguredRates())  # type: ignore[attr-defined]
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             for callback in self.trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):
