@@ -229,7 +229,7 @@ def _look(
     with (
         _saving(unfinished),
         torch.no_grad(),
-        counting(f"Annotating {source.name}", len(images) - done) as advance,
+        counting(f"Annotating {source.name}", len(images), start=done) as advance,
     ):
         for batch in images.batches(batch_size, done):
             labels, values = annotator.measured(batch.to(device))

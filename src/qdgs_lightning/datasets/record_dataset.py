@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import DownloadColumn
 from torch import Tensor
 
 from qdgs_lightning.datasets.face_images import FaceImages, OnBadRecord
@@ -20,7 +19,7 @@ from qdgs_lightning.datasets.record_index import (
     rebuild_index,
 )
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
-from qdgs_lightning.progress import passing_bar
+from qdgs_lightning.progress import progress
 
 
 class RecordIODataset(FaceImages):
@@ -154,9 +153,9 @@ def _open_index(path: Path, file: RecordFile) -> RecordIndex:
             return read_index(path, file)
         except RecordIOError as error:
             warnings.warn(f"{error} Going through {file.path} instead.", stacklevel=4)
-    with passing_bar(f"Indexing {file.path.name}", DownloadColumn()) as progress:
-        task = progress.add_task("", total=len(file.data))
-        index = rebuild_index(file, lambda done: progress.update(task, completed=done))
+    doing = f"Indexing {file.path.name}"
+    with progress(doing, len(file.data), unit="bytes", brief=True) as meter:
+        index = rebuild_index(file, meter.update)
     if missing:
         try:
             index.save(path)
