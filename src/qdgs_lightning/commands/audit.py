@@ -85,7 +85,7 @@ def audit(
         num_bootstrap: How many replicates the intervals are of; of identities, where images have
             them.
         seed: Of the replicates.
-        batch_size: Images at once.
+        batch_size: Images at once; an audit that was stopped may go on at another.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
         output: The folder of the results.
 
@@ -221,7 +221,7 @@ def _look(
     annotator.to(device)
     unfinished = UnfinishedAnnotations(
         kept,
-        annotation_settings(source, images, annotator, batch_size=batch_size, device=device),
+        annotation_settings(source, images, annotator, device=device),
     )
     done = len(unfinished)
     if done:
