@@ -20,6 +20,7 @@ from qdgs_lightning.datasets import (
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError
 from qdgs_lightning.datasets.image_header import image_header
 from qdgs_lightning.datasets.record_packing import encode_jpeg, resized_jpeg
+from qdgs_lightning.datasets.resizing import RESIZING, ResizingError
 
 
 def image_file(pairs: VerificationPairs, row: int) -> bytes:
@@ -141,7 +142,7 @@ def pack_pairs(
                     image_header(files[row])
                 else:
                     files[row] = resized_jpeg(files[row], size=size, quality=quality)
-            except ImageDecodingError as error:
+            except (ImageDecodingError, ResizingError) as error:
                 raise DataError(
                     f"Cannot pack {describe(row)} ({str(error).rstrip('.')}); remove or mend it."
                 ) from error
@@ -152,6 +153,8 @@ def pack_pairs(
         f"Written: {output}, {len(rows):,} pairs ({same:,} of one person, {len(rows) - same:,} of "
         f"two) of {len(files):,} images, {output.stat().st_size:,} bytes."
     )
+    if size is not None:
+        say(f"Resized to {size} pixels: {RESIZING}.")
 
 
 def _chosen(
