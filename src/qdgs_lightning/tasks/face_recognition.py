@@ -395,4 +395,11 @@ class FaceRecognizer(ScheduledModule):
                 f"The data are brought to {size} pixels and the backbone takes {wanted}: set "
                 "`data.init_args.image_size` and that of the backbone to one number."
             )
+        trained = getattr(data, "train_size", None)
+        if wanted is not None and trained not in (None, (wanted, wanted)):
+            raise FaceRecognitionError(
+                f"The training images are {trained[1]} x {trained[0]} pixels and the backbone "
+                f"takes {wanted}: resize them by `qdgs data pack --size {wanted}`, or build the "
+                "backbone with another image_size."
+            )
         return data
