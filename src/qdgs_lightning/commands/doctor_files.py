@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule
 
@@ -31,7 +31,6 @@ from qdgs_lightning.datasets.verification_folds import (
 )
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import PrincipalEdits, StyleGAN2Generator
-from qdgs_lightning.models import Backbone, load_backbone_weights
 from qdgs_lightning.search import QDSearch
 from qdgs_lightning.search.files import read_tree
 from qdgs_lightning.search.resuming import evaluations_to_reach
@@ -256,7 +255,7 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
     if not model.init_from.is_file():
         yield missing(subject, f"there is no {model.init_from}", "bring it, or correct the path")
         return
-    report = load_backbone_weights(cast(Backbone, model.backbone), model.init_from)
+    report = model.load_initial_weights()
     colours = "in RGB, as ours" if report.color_order == "rgb" else "in BGR, turned to RGB"
     yield ok(
         subject,
