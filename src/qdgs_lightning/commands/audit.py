@@ -326,6 +326,11 @@ def _draw(seen: list[_Seen], annotator: Annotator | None, output: Path) -> None:
         weights={s.source.name: s.images.weights for s in seen},
         archives={s.source.name: s.images.archive for s in seen if s.images.archive is not None},
         cuts=cuts,
+        ends={
+            name: ends
+            for name, ends in zip(annotator.measure_names, annotator.measure_ends(), strict=True)
+            if ends is not None
+        },
     )
     with replacing(output / "density.png") as path:
         figure.savefig(path, format="png")

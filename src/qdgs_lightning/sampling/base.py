@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.guidance import Guidance, PromptGuidance
+from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.progress import progress
 from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
@@ -336,12 +336,10 @@ class Sampler(ABC):
 
 
 def measure_prompts(guidance: Guidance, bins: Sequence[MeasureBins]) -> tuple[str, ...]:
-    """Say what the measure of each of some bins is, by its name and, where it has them, prompts."""
-    pairs = {
-        pair.name: f'{pair.name} from "{pair.positive}" to "{pair.negative}"'
-        for module in guidance.modules()
-        if isinstance(module, PromptGuidance)
-        for pair in module.pairs
-    }
-    names = [guidance.measure_names[each.measure] for each in bins]
-    return tuple(pairs.get(name, name) for name in names)
+    """Describe the measure of each of some bins by its name and, where it has them, its ends."""
+    names, ends = guidance.measure_names, guidance.measure_ends()
+    places = [each.measure for each in bins]
+    return tuple(
+        names[place] + (f' from "{pair[0]}" to "{pair[1]}"' if (pair := ends[place]) else "")
+        for place in places
+    )
