@@ -152,7 +152,7 @@ def test_an_unfinished_audit_is_of_one_way_to_draw(archive: Path) -> None:
             n=400,
         )
         images = source.open(CPU)
-        settings.append(annotation_settings(source, images, annotator, batch_size=9, device=CPU))
+        settings.append(annotation_settings(source, images, annotator, device=CPU))
     assert [key for key in settings[0] if settings[0][key] != settings[1][key]] == ["source"]
 
 

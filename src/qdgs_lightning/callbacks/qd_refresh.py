@@ -241,7 +241,8 @@ class QDRefresh(Callback):
                 path=self._file,
                 every_seconds=self.save_every_seconds,
                 unfinished=True,
-                shown=trainer.is_global_zero and trainer.progress_bar_callback is not None,
+                shown=trainer.is_global_zero,
+                bar=trainer.progress_bar_callback is not None,
             )
         self._running, self._before = False, None
 

@@ -85,7 +85,7 @@ def audit(
         num_bootstrap: How many replicates the intervals are of; of identities, where images have
             them.
         seed: Of the replicates.
-        batch_size: Images at once.
+        batch_size: Images at once; an audit that was stopped may go on at another.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
         output: The folder of the results.
 
@@ -221,7 +221,7 @@ def _look(
     annotator.to(device)
     unfinished = UnfinishedAnnotations(
         kept,
-        annotation_settings(source, images, annotator, batch_size=batch_size, device=device),
+        annotation_settings(source, images, annotator, device=device),
     )
     done = len(unfinished)
     if done:
@@ -229,7 +229,7 @@ def _look(
     with (
         _saving(unfinished),
         torch.no_grad(),
-        counting(f"Annotating {source.name}", len(images) - done) as advance,
+        counting(f"Annotating {source.name}", len(images), start=done) as advance,
     ):
         for batch in images.batches(batch_size, done):
             labels, values = annotator.measured(batch.to(device))
@@ -326,6 +326,11 @@ def _draw(seen: list[_Seen], annotator: Annotator | None, output: Path) -> None:
         weights={s.source.name: s.images.weights for s in seen},
         archives={s.source.name: s.images.archive for s in seen if s.images.archive is not None},
         cuts=cuts,
+        ends={
+            name: ends
+            for name, ends in zip(annotator.measure_names, annotator.measure_ends(), strict=True)
+            if ends is not None
+        },
     )
     with replacing(output / "density.png") as path:
         figure.savefig(path, format="png")

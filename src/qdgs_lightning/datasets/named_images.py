@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from qdgs_lightning.datasets.image_folder import FaceFolderDataset, open_face_dataset
-from qdgs_lightning.datasets.verification import load_verification_pairs
+from qdgs_lightning.datasets.verification_bin import read_bin_images
 
 
 class _Images(Protocol):
@@ -48,7 +48,8 @@ def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages
 
     Returns:
         The images. Those of records are called by their keys, those of folders by their paths below
-        the folder, and those of a benchmark by their places.
+        the folder, and those of a benchmark by their places in the file: each is there as often as
+        it stands in a pair, and images 2k and 2k + 1 are pair k.
 
     Raises:
         QDGSError: There is nothing of the kind, or it is damaged.
@@ -58,10 +59,11 @@ def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages
     """
     path = Path(path)
     if path.suffix == ".bin":
-        pairs = load_verification_pairs(path, image_size=image_size)
-        places = range(len(pairs))
-        return NamedImages(pairs, names=[str(i) for i in places], identities=[-1 for _ in places])
+        images = read_bin_images(path, image_size=image_size)
+        places = range(len(images))
+        return NamedImages(images, names=[str(i) for i in places], identities=[-1 for _ in places])
     faces = open_face_dataset(path)
+    faces.check(prefer=image_size)
     if isinstance(faces, FaceFolderDataset):
         names = [os.path.relpath(file, faces.root) for file in faces.paths]
     else:

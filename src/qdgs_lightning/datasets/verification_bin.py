@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.datasets.image_decoding import decode_rgb
+from qdgs_lightning.datasets.verification_folds import dealt_out
 from qdgs_lightning.datasets.verification_set import (
     VerificationDataError,
     VerificationPairs,
@@ -78,6 +79,9 @@ def read_verification_bin(
 ) -> VerificationPairs:
     """Read a ``.bin`` file; nothing in it is executed, and images stay in the file.
 
+    Pairs keep the order of the file, but for one that has all pairs of one kind first; see
+    `verification_folds`.
+
     Args:
         path: The file.
         name: Of the set; None takes the file's.
@@ -88,27 +92,43 @@ def read_verification_bin(
             file.
     """
     path = Path(path)
-    data = _mapped(path)
-    try:
-        budget = Budget(len(data), max_opcodes=_MAX_OPCODES, kind="verification set")
-        tree = load(data, budget=budget, calls=_CALLS, names=ARRAY_NAMES, spans=True)
-        bins, is_same = _two_lists(data, tree)
-        payloads = [_payload(entry, number) for number, entry in enumerate(bins)]
-    except PickleError as error:
-        raise VerificationDataError(
-            f"{path} is no verification set that can be read: {error}; bring another copy."
-        ) from error
+    data, payloads, labels = _read(path)
     # An image that stands in several pairs was encoded as often, to the same bytes.
     digests: dict[bytes | Span, bytes] = {}
     for payload in payloads:
         if payload not in digests:
             digests[payload] = blake2b(_bytes(data, payload), digest_size=16).digest()
     first, pairs = unique_pairs([digests[payload] for payload in payloads])
+    order = dealt_out(labels)
     return VerificationPairs(
         name or path.stem,
         BinImages(path, data, payloads=[payloads[place] for place in first], places=first),
-        pairs=pairs,
-        is_same=torch.tensor(is_same),
+        pairs=pairs[order],
+        is_same=torch.tensor(labels)[order],
+        image_size=image_size,
+    )
+
+
+def read_bin_images(path: str | Path, *, image_size: int = 112) -> VerificationPairs:
+    """Read a ``.bin`` file with all its images in its own order, repeated ones too.
+
+    Images 2k and 2k + 1 are pair k of the file, as for insightface's tools.
+
+    Args:
+        path: The file.
+        image_size: Side of the images.
+
+    Raises:
+        VerificationDataError: As of `read_verification_bin`.
+    """
+    path = Path(path)
+    data, payloads, labels = _read(path)
+    places = list(range(len(payloads)))
+    return VerificationPairs(
+        path.stem,
+        BinImages(path, data, payloads=payloads, places=places),
+        pairs=torch.tensor(places).view(-1, 2),
+        is_same=torch.tensor(labels),
         image_size=image_size,
     )
 
@@ -139,6 +159,24 @@ def write_verification_bin(
         )
     with replacing(Path(path)) as unfinished, unfinished.open("wb") as file:
         pickle.dump((payloads, labels), file, protocol=_PROTOCOL)
+
+
+def _read(path: Path) -> tuple[mmap, list[bytes | Span], list[bool]]:
+    """Return the file, its images and its labels, all in the order of the file.
+
+    Raises:
+        VerificationDataError: As of `read_verification_bin`.
+    """
+    data = _mapped(path)
+    try:
+        budget = Budget(len(data), max_opcodes=_MAX_OPCODES, kind="verification set")
+        tree = load(data, budget=budget, calls=_CALLS, names=ARRAY_NAMES, spans=True)
+        bins, is_same = _two_lists(data, tree)
+        return data, [_payload(entry, number) for number, entry in enumerate(bins)], is_same
+    except PickleError as error:
+        raise VerificationDataError(
+            f"{path} is no verification set that can be read: {error}; bring another copy."
+        ) from error
 
 
 def _mapped(path: Path) -> mmap:

@@ -11,9 +11,9 @@ These lists are read, as their authors publish them:
 - **CFP**: the folder ``Protocol`` with ``Pair_list_F.txt``, ``Pair_list_P.txt`` (``number path``,
   beginning there) and ``Split/FP/01/same.txt``, ``diff.txt`` and so on (``frontal,profile``).
 
-Accuracy is measured in contiguous folds. Where a list has all pairs of one kind before all of the
-other, as those of CALFW and CPLFW have, both are dealt out to ten folds in the order in which they
-stand, as FaceX-Zoo does. The ``.mat`` file of AgeDB is not read; ``agedb_30.bin`` has its pairs.
+Where a list has all pairs of one kind before all of the other, as those of CALFW and CPLFW have,
+both are dealt out to the folds; see `verification_folds`. The ``.mat`` file of AgeDB is not read;
+``agedb_30.bin`` has its pairs.
 """
 
 import os
@@ -24,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from qdgs_lightning.datasets.verification_folds import dealt_out
 from qdgs_lightning.datasets.verification_set import (
     ImageFiles,
     VerificationDataError,
@@ -31,7 +32,6 @@ from qdgs_lightning.datasets.verification_set import (
     unique_pairs,
 )
 
-_NUM_FOLDS = 10
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".bmp")
 
 
@@ -110,7 +110,7 @@ def read_pairs_file(path: Path) -> list[Pair]:
         raise VerificationDataError(
             f"{path} lists {len(found)} pairs{wanted}; bring another copy of it."
         )
-    return _dealt_out(found)
+    return [found[row] for row in dealt_out([pair.is_same for pair in found])]
 
 
 def located(
@@ -259,17 +259,6 @@ def _read_cfp_images(path: Path) -> dict[int, str]:
         place = os.path.join(path.parent.name, line.words[1])
         found[int(line.words[0])] = os.path.normpath(place)
     return found
-
-
-def _dealt_out(pairs: list[Pair]) -> list[Pair]:
-    """Give each fold pairs of both kinds where these stand apart."""
-    switches = [row for row in range(1, len(pairs)) if pairs[row][2] != pairs[row - 1][2]]
-    if len(switches) != 1:
-        return pairs
-    kinds = (range(switches[0]), range(switches[0], len(pairs)))
-    parts = [torch.tensor(kind).tensor_split(_NUM_FOLDS) for kind in kinds]
-    rows = torch.cat([part for fold in zip(*parts, strict=True) for part in fold])
-    return [pairs[row] for row in rows.tolist()]
 
 
 def _error(path: Path, line: Line, reason: str) -> VerificationDataError:

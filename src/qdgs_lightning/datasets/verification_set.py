@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from qdgs_lightning.datasets.alignment import AlignmentError, align_face, resize_and_crop
+from qdgs_lightning.datasets.alignment import AlignmentError, align_face
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
+from qdgs_lightning.datasets.resizing import ResizingError, fit_square
 from qdgs_lightning.errors import QDGSError
 
 
@@ -45,8 +46,7 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         source: Where the images come from.
         pairs: Which two images form each pair, int64, shape ``[n, 2]``.
         is_same: Whether a pair is of one person, bool, shape ``[n]``.
-        image_size: Side of the images; those of another size are treated as insightface does, see
-            `resize_and_crop`.
+        image_size: Side of the images; those of another size are resized by `fit_square`.
 
     Attributes:
         name: As above.
@@ -103,8 +103,8 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
             raise IndexError(index)
         index %= len(self)
         try:
-            return resize_and_crop(self._source.load(index), size=self.image_size), index
-        except (ImageDecodingError, AlignmentError, OSError) as error:
+            return fit_square(self._source.load(index), self.image_size), index
+        except (ImageDecodingError, AlignmentError, ResizingError, OSError) as error:
             raise VerificationDataError(
                 f"Image {index} of {self.name}, {self._source.describe(index)}, is bad "
                 f"({str(error).rstrip('.')}); bring another copy of the set."

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,6 +27,7 @@ from qdgs_lightning.generators.stylegan2.official import (
 from qdgs_lightning.generators.stylegan2.rosinality import read_rosinality
 from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
 from qdgs_lightning.pickles import PickleError
+from qdgs_lightning.progress import progress
 
 _KEY = "stylegan2"
 _STD = "w_std"
@@ -160,15 +159,13 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
 
 def _sha256(path: Path, data: mmap.mmap) -> str:
     """Return the SHA-256 of a file, with a progress line where it takes a while to read it."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    quiet = len(data) < _LARGE or os.environ.get("LOCAL_RANK", "0") != "0"
+    shown = len(data) >= _LARGE and os.environ.get("LOCAL_RANK", "0") == "0"
     digest = hashlib.sha256()
-    with Progress(*columns, console=console, disable=quiet) as progress:
-        task = progress.add_task(f"Reading {path.name}", total=len(data))
+    doing = f"Reading {path.name}"
+    with progress(doing, len(data), unit="bytes", brief=True, shown=shown) as meter:
         for start in range(0, len(data), _CHUNK):
             digest.update(data[start : start + _CHUNK])
-            progress.update(task, completed=min(start + _CHUNK, len(data)))
+            meter.update(min(start + _CHUNK, len(data)))
     return digest.hexdigest()
 
 
