@@ -119,7 +119,7 @@ def filtered(root: Path, labels: list[int]) -> Path:
 def test_gaps_of_labels_are_told_at_opening_and_none_is_dropped(tmp_path: Path) -> None:
     root = filtered(tmp_path / "gap", [0, 0, 5, 5, 20, 20])
     for on_bad_record in ("raise", "skip"):
-        images = open_face_dataset(root, on_bad_record=on_bad_record)  # type: ignore[arg-type]
+        images = open_face_dataset(root, on_bad_record=on_bad_record)
         with pytest.raises(
             RecordIOError, match=r"run from 0 to 20 for 3 identities; number them anew from 0: qdgs"
         ):

@@ -71,4 +71,5 @@ def find_sets(path: Path) -> list[tuple[Kind, Path]]:
 
 def _has_pairs(folder: Path) -> bool:
     """Tell whether a folder is a benchmark of pairs."""
-    return bool(visible(folder, "*pair*.txt")) or (folder / "Protocol").is_dir()
+    lists = (*visible(folder, "*pair*.txt"), *visible(folder, "*pair*.csv"))
+    return bool(lists) or (folder / "Protocol").is_dir()

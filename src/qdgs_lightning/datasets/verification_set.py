@@ -48,8 +48,11 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         is_same: Whether a pair is of one person, bool, shape ``[n]``.
         image_size: Side of the images; those of another size are resized by `fit_square`.
 
+        dialect: The list of pairs and how it was read, in words; empty where there is none.
+
     Attributes:
         name: As above.
+        dialect: As above.
         pairs: As above; their order is that of the folds.
         is_same: As above.
         image_size: As above.
@@ -73,6 +76,7 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         pairs: Tensor,
         is_same: Tensor,
         image_size: int = 112,
+        dialect: str = "",
     ) -> None:
         if image_size < 1:
             raise VerificationDataError(
@@ -87,6 +91,7 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         self.pairs = pairs
         self.is_same = is_same
         self.image_size = image_size
+        self.dialect = dialect
         self._source = source
 
     def __len__(self) -> int:
