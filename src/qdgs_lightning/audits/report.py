@@ -62,7 +62,7 @@ def report_markdown(reports: Sequence[SourceReport]) -> str:
     """Write reports as a page, the sets side by side."""
     parts = ["# Audit", *map(_introduction, reports), _legend(reports[0])]
     for tables in _side_by_side(reports):
-        header = [" x ".join(tables[0].attributes), *(report.name for report in reports)]
+        header = [_corner(tables), *(report.name for report in reports)]
         lines = [header, ["---"] * len(header), *_rows(tables)]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts) + "\n"
@@ -71,7 +71,7 @@ def report_markdown(reports: Sequence[SourceReport]) -> str:
 def report_terminal(reports: Sequence[SourceReport]) -> Iterator[Table]:
     """Make tables for a terminal, the sets side by side."""
     for tables in _side_by_side(reports):
-        shown = Table(" x ".join(tables[0].attributes), *(report.name for report in reports))
+        shown = Table(_corner(tables), *(report.name for report in reports))
         rows = list(_rows(tables))
         for place, row in enumerate(rows):
             shown.add_row(*row, end_section=place == len(tables[0].groups) - 1)
@@ -82,8 +82,10 @@ def _legend(report: SourceReport) -> str:
     """Say what the numbers are, and what their intervals depend on."""
     return (
         "Shares in % of the images that show a group, with intervals of 95 % by "
-        f"{report.num_bootstrap:,} bootstrap replicates of seed {report.seed}. Distances: total "
-        "variation in %, then Kullback-Leibler divergence in nats."
+        f"{report.num_bootstrap:,} bootstrap replicates of seed {report.seed}. Effective "
+        "size: as many units (identities, or images on their own) of equal weight. Distance: total "
+        "variation, the share of the images that would have to show another group. Divergence: "
+        "Kullback-Leibler, 0 where shares are equal."
     )
 
 
@@ -101,19 +103,24 @@ def _side_by_side(reports: Sequence[SourceReport]) -> Iterator[list[ShareTable]]
     yield from (list(tables) for tables in zip(*(r.tables for r in reports), strict=True))
 
 
+def _corner(tables: Sequence[ShareTable]) -> str:
+    """Name the attributes of a table and the unit of its shares."""
+    return f"{' x '.join(tables[0].attributes)}, %"
+
+
 def _rows(tables: Sequence[ShareTable]) -> Iterator[list[str]]:
     """Lines of a table: groups first, then what describes all of them."""
     for place, group in enumerate(tables[0].groups):
         yield [group, *(_share(table, place) for table in tables)]
-    yield ["images", *(f"{table.images:,}" for table in tables)]
+    yield ["images that show a group", *(f"{table.images:,}" for table in tables)]
     if any(table.unknown for table in tables):
-        yield ["not known", *(f"{table.unknown:,}" for table in tables)]
-    yield ["effective size", *(f"{table.effective_size:,.0f}" for table in tables)]
-    yield ["no group", *(_percent(table.unclassified) for table in tables)]
-    yield ["effective groups", *(_number(table.effective_groups, 2) for table in tables)]
-    yield ["to even shares", *(_distance(table.to_uniform) for table in tables)]
-    if tables[0].to_target is not None:
-        yield ["to target", *(_distance(table.to_target) for table in tables if table.to_target)]
+        yield ["images without a label", *(f"{table.unknown:,}" for table in tables)]
+    yield ["effective size, units", *(f"{table.effective_size:,.0f}" for table in tables)]
+    yield ["images of no group, %", *(_percent(table.unclassified) for table in tables)]
+    equal = f"effective groups, of {len(tables[0].groups)}"
+    yield [equal, *(_number(table.effective_groups, 2) for table in tables)]
+    yield from _distances("even shares", [table.to_uniform for table in tables])
+    yield from _distances("the targets", [t.to_target for t in tables if t.to_target is not None])
 
 
 def _share(table: ShareTable, place: int) -> str:
@@ -131,9 +138,11 @@ def _percent(estimate: Estimate) -> str:
     return _number(Estimate(*(100 * value for value in estimate)), 1)
 
 
-def _distance(distances: Distances) -> str:
-    """Both distances."""
-    return f"{_percent(distances.total_variation)}; {_number(distances.kl, 3)}"
+def _distances(other: str, distances: Sequence[Distances]) -> Iterator[list[str]]:
+    """Lines of both distances to other shares, if there are any."""
+    if distances:
+        yield [f"distance to {other}, %", *(_percent(each.total_variation) for each in distances)]
+        yield [f"divergence from {other}, nats", *(_number(each.kl, 3) for each in distances)]
 
 
 def _number(estimate: Estimate, digits: int) -> str:
