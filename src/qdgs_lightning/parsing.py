@@ -53,6 +53,34 @@ class Parser(LightningArgumentParser):
                     hint = f" (this is a configuration of `{_COMMAND_OF_KEY[root]}`)"
                 error.args = (text + hint,)
             raise
+        if not kwargs.get("branch"):
+            self._refuse_null(namespace, prefix=kwargs.get("_prefix", ""))
+
+    def _refuse_null(self, namespace: Namespace, *, prefix: str) -> None:
+        """Refuse null where a type does not name it; jsonargparse takes it for a value not given.
+
+        Raises:
+            TypeError: An option with a default of its own is null; its key comes first.
+        """
+        for action in self._actions:
+            hint = getattr(action, "_typehint", None)
+            given = hint is not None and action.dest in namespace
+            if not given or action.default is None or namespace[action.dest] is not None:
+                continue
+            try:
+                self._check_value_key(action, None, action.dest, namespace)
+            except TypeError as error:
+                name = getattr(hint, "__name__", str(hint))
+                raise TypeError(
+                    f'Parser key "{prefix}{action.dest}": null is no {name}; leave the option out '
+                    f"for its default, {action.default}"
+                ) from error
+        for key in self.groups or {}:  # of the options of a nested dataclass
+            if key in namespace and namespace[key] is None:
+                raise TypeError(
+                    f'Parser key "{prefix}{key}": null is no group of options; leave it out for '
+                    "its defaults"
+                )
 
     def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         """Read a YAML file.

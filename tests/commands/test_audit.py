@@ -118,7 +118,15 @@ def test_prior_and_elites_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     assert cell in page
     assert "(target 25.0)" in page
     assert "by 40 bootstrap replicates of seed 3" in page
-    assert "| red x green | prior | archive |" in page
+    assert "| red x green, % | prior | archive |" in page
+    distances = archive["tables"][0]["to_uniform"]
+    for line, digits, quantity, times in (
+        ("distance to even shares, %", 1, "total_variation", 100),
+        ("divergence from even shares, nats", 3, "kl", 1),
+    ):
+        row = next(row for row in page.splitlines() if row.startswith(f"| {line} |"))
+        assert f" | {times * distances[quantity]['value']:.{digits}f} [" in row
+    assert "| effective groups, of 2 |" in page
     told = capsys.readouterr().out
     assert re.search(rf"dim +│ {100 * of_prior[0]:.1f} \[", told)
     assert "Tables as JSON, CSV and Markdown" in told
@@ -150,7 +158,7 @@ def test_tables_need_no_annotator_and_agree_on_classes(
     assert _values(second, 0) == [0, 0, 1]
     assert first["tables"][0]["unclassified"]["value"] == 0  # an empty cell is not "none"
     assert [report["tables"][0]["unknown"] for report in (first, second)] == [1, 6]
-    assert "| not known | 1 | 6 |" in (tmp_path / "out" / "audit.md").read_text()
+    assert "| images without a label | 1 | 6 |" in (tmp_path / "out" / "audit.md").read_text()
     assert (first["images"], first["units"]) == (7, 4)
     assert first["labelled_by"] == {"table": str(one)}
     assert (first["unit"], first["unit_guessed"]) == ("folders", "")

@@ -20,7 +20,7 @@ from qdgs_lightning.commands.doctor_files import (
     check_generator,
     check_guidance,
 )
-from qdgs_lightning.commands.doctor_findings import Finding, guarded
+from qdgs_lightning.commands.doctor_findings import Finding, guarded, warning
 from qdgs_lightning.commands.doctor_match import check_batch
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
 from qdgs_lightning.commands.doctor_probe import (
@@ -387,6 +387,11 @@ def test_a_search_and_the_archive_that_it_continues(search: Config) -> None:
     about(findings(search), "configuration", "wrong", "did you mean 'tests.toys.ToyGenerator'")
 
 
+def test_null_for_a_number_is_in_the_way(fit: Config) -> None:
+    part(fit, "trainer", "callbacks", 0, "init_args")["refresh_evaluations"] = None
+    about(findings(fit), "configuration", "wrong", "refresh_evaluations: null is no int")
+
+
 def test_a_check_that_fails_is_one_line(search: Config) -> None:
     words = given(search | {"generator": {"class_path": "tests.toys.BrokenGenerator"}})
     found = list(examine(words, probe_seconds=0.1))
@@ -399,4 +404,6 @@ def test_a_check_that_fails_is_one_line(search: Config) -> None:
     about(found, "disk", "ok")
     broken: list[Finding] = []
     found = list(guarded(lambda: [broken[1]], "some check"))
-    about(found, "some check", "warning", r"could not be looked at \(IndexError: list index")
+    about(found, "some check", "wrong", r"could not be looked at \(IndexError: list index")
+    found = list(guarded(lambda: [warning("this", Path("absent").read_text(), "")], "some check"))
+    about(found, "some check", "warning", r"could not be looked at \(FileNotFoundError: .*absent")

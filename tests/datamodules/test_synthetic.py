@@ -1,5 +1,6 @@
-"""Keeping candidates in a file."""
+"""Keeping candidates in a file, and sharing pools out to processes."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,18 @@ def test_candidates_are_evaluated_once_for_all_that_share_their_origin(tmp_path:
     plain.sampler = PriorSampler(bins=SHAPE_AND_COLOUR, evaluations=80)
     plain.candidates()
     assert _drawn(plain) == 0
+
+
+@pytest.mark.parametrize("world", [1, 3, 5, 16])
+def test_pools_of_all_ranks_hold_an_epoch_and_no_latent_twice(tmp_path: Path, world: int) -> None:
+    data = _data(tmp_path / "candidates.safetensors")
+    pools = [data.pool(0, rank=rank, world=world) for rank in range(world)]
+    assert {len(pool) for pool in pools} == {math.ceil(16 / world)}
+    latents = torch.cat([pool.latents for pool in pools])
+    assert len(torch.unique(latents, dim=0)) == len(latents) >= 16
+    other = data.pool(1, rank=0, world=world).latents
+    assert torch.equal(data.pool(0, rank=0, world=world).latents, pools[0].latents)
+    assert not torch.equal(other, pools[0].latents)
 
 
 def test_candidates_of_another_origin_are_evaluated_anew(tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ class Annotator(nn.Module, ABC):
         """Load models, once, before first use; further calls do nothing."""
         self.eval().requires_grad_(False)
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Describe the two ends of each measure; see `Guidance.measure_ends`."""
+        return (None,) * len(self.measure_names)
+
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Label images.
@@ -142,6 +146,10 @@ class PromptAnnotator(Annotator):
         """Load what judges."""
         self.guidance.prepare()
         super().prepare()
+
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Describe the guidance's measures; see `Annotator.measure_ends`."""
+        return self.guidance.measure_ends()
 
     def forward(self, images: Tensor) -> Tensor:
         """Label images; see `Annotator.forward`."""

@@ -95,7 +95,7 @@ def report_markdown(reports: Sequence[SourceReport]) -> str:
     parts = ["# Audit", *map(_introduction, reports), _legend(reports[0])]
     parts += [f"- {remark}" for report in reports for remark in report.remarks()]
     for tables in _side_by_side(reports):
-        header = [" x ".join(tables[0].attributes), *(report.name for report in reports)]
+        header = [_corner(tables), *(report.name for report in reports)]
         lines = [header, ["---"] * len(header), *_rows(tables)]
         parts.append(_markdown(lines))
     for report in reports:
@@ -111,7 +111,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
 def report_terminal(reports: Sequence[SourceReport]) -> Iterator[Table]:
     """Make tables for a terminal, the sets side by side."""
     for tables in _side_by_side(reports):
-        shown = Table(" x ".join(tables[0].attributes), *(report.name for report in reports))
+        shown = Table(_corner(tables), *(report.name for report in reports))
         rows = list(_rows(tables))
         for place, row in enumerate(rows):
             shown.add_row(*row, end_section=place == len(tables[0].groups) - 1)
@@ -129,7 +129,9 @@ def _legend(report: SourceReport) -> str:
     return (
         "Shares in % of the images that show a group, with intervals of 95 %; those of other "
         f"numbers are by {report.num_bootstrap:,} bootstrap replicates of seed {report.seed}. "
-        "Distances: total variation in %, then Kullback-Leibler divergence in nats."
+        "Effective size: as many units (people, or images on their own) of equal weight. Distance: "
+        "total variation, the share of the images that would have to show another group. "
+        "Divergence: Kullback-Leibler, 0 where shares are equal."
     )
 
 
@@ -148,19 +150,24 @@ def _side_by_side(reports: Sequence[SourceReport]) -> Iterator[list[ShareTable]]
     yield from (list(tables) for tables in zip(*(r.tables for r in reports), strict=True))
 
 
+def _corner(tables: Sequence[ShareTable]) -> str:
+    """Name the attributes of a table and the unit of its shares."""
+    return f"{' x '.join(tables[0].attributes)}, %"
+
+
 def _rows(tables: Sequence[ShareTable]) -> Iterator[list[str]]:
     """Lines of a table: groups first, then what describes all of them."""
     for place, group in enumerate(tables[0].groups):
         yield [group, *(_share(table, place) for table in tables)]
-    yield ["images", *(f"{table.images:,}" for table in tables)]
+    yield ["images that show a group", *(f"{table.images:,}" for table in tables)]
     if any(table.unknown for table in tables):
-        yield ["not known", *(f"{table.unknown:,}" for table in tables)]
-    yield ["effective size", *(f"{table.effective_size:,.0f}" for table in tables)]
-    yield ["no group", *(_percent(table.unclassified) for table in tables)]
-    yield ["effective groups", *(_number(table.effective_groups, 2) for table in tables)]
-    yield ["to even shares", *(_distance(table.to_uniform) for table in tables)]
-    if tables[0].to_target is not None:
-        yield ["to target", *(_distance(table.to_target) for table in tables if table.to_target)]
+        yield ["images without a label", *(f"{table.unknown:,}" for table in tables)]
+    yield ["effective size, units", *(f"{table.effective_size:,.0f}" for table in tables)]
+    yield ["images of no group, %", *(_percent(table.unclassified) for table in tables)]
+    equal = f"effective groups, of {len(tables[0].groups)}"
+    yield [equal, *(_number(table.effective_groups, 2) for table in tables)]
+    yield from _distances("even shares", [table.to_uniform for table in tables])
+    yield from _distances("the targets", [t.to_target for t in tables if t.to_target is not None])
 
 
 def _share(table: ShareTable, place: int) -> str:
@@ -180,9 +187,11 @@ def _percent(estimate: Estimate) -> str:
     return _number(Estimate(*(100 * value for value in estimate)), 1)
 
 
-def _distance(distances: Distances) -> str:
-    """Both distances."""
-    return f"{_percent(distances.total_variation)}; {_number(distances.kl, 3)}"
+def _distances(other: str, distances: Sequence[Distances]) -> Iterator[list[str]]:
+    """Lines of both distances to other shares, if there are any."""
+    if distances:
+        yield [f"distance to {other}, %", *(_percent(each.total_variation) for each in distances)]
+        yield [f"divergence from {other}, nats", *(_number(each.kl, 3) for each in distances)]
 
 
 def _number(estimate: Estimate, digits: int) -> str:

@@ -121,7 +121,7 @@ class ImageSet(Source):
 
     def open(self, device: torch.device) -> AuditedImages:
         """Open the set; see `open_named_images` and `Units.find`."""
-        images = open_named_images(self.path)
+        images = open_named_images(self.path, one_size=False)
         rows = torch.arange(len(images))
         if self.sample is not None:
             random = seeded_generator(self.seed)

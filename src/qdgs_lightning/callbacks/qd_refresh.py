@@ -83,7 +83,8 @@ class QDRefresh(Callback):
             ("every_n_epochs", every_n_epochs),
             ("refresh_evaluations", refresh_evaluations),
         ):
-            if value is not None and value < 1:
+            never = name == "every_n_epochs" and value is None
+            if not never and (value is None or value < 1):
                 raise RefreshError(f"QDRefresh needs a positive `{name}`, not {value}.")
         if not save_every_seconds >= 0:
             raise RefreshError(
@@ -241,7 +242,8 @@ class QDRefresh(Callback):
                 path=self._file,
                 every_seconds=self.save_every_seconds,
                 unfinished=True,
-                shown=trainer.is_global_zero and trainer.progress_bar_callback is not None,
+                shown=trainer.is_global_zero,
+                bar=trainer.progress_bar_callback is not None,
             )
         self._running, self._before = False, None
 

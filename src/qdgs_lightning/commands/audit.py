@@ -289,7 +289,7 @@ def _look(
     with (
         _saving(unfinished),
         torch.no_grad(),
-        counting(f"Annotating {source.name}", len(images) - done) as advance,
+        counting(f"Annotating {source.name}", len(images), start=done) as advance,
     ):
         for batch in images.batches(batch_size, done):
             labels, values = annotator.measured(batch.to(device))
@@ -388,6 +388,11 @@ def _draw(seen: list[_Seen], annotator: Annotator | None, output: Path) -> None:
         weights={s.source.name: s.images.weights for s in seen},
         archives={s.source.name: s.images.archive for s in seen if s.images.archive is not None},
         cuts=cuts,
+        ends={
+            name: ends
+            for name, ends in zip(annotator.measure_names, annotator.measure_ends(), strict=True)
+            if ends is not None
+        },
     )
     with replacing(output / "density.png") as path:
         figure.savefig(path, format="png")

@@ -3,15 +3,17 @@
 import os
 from pathlib import Path
 
+import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from qdgs_lightning.datasets.face_images import FaceImages
+from qdgs_lightning.datasets.folder_walk import walk_files
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
 from qdgs_lightning.datasets.image_folder import IMAGE_SUFFIXES, FaceFolderError
 
 
-class ImageTree(Dataset[tuple[Tensor, int]]):
-    """Image files of a folder and of all folders below it, each with its place.
+class ImageTree(FaceImages):
+    """Image files of a folder and of all folders below it.
 
     Files and folders whose names begin with a dot are left out.
 
@@ -19,10 +21,12 @@ class ImageTree(Dataset[tuple[Tensor, int]]):
         root: The folder.
 
     Attributes:
-        names: Paths below the folder: its own images first, then folder by folder, by name.
+        names: Paths below the folder, by folder and then by name.
+        labels: The place among its folders of the one that an image lies in, -1 for images that lie
+            in none, int64, shape ``[n]``.
 
     Raises:
-        FaceFolderError: The folder cannot be read, or there is no image.
+        FaceFolderError: There is no image.
 
     Example:
         >>> tree = ImageTree("photos")
@@ -30,44 +34,59 @@ class ImageTree(Dataset[tuple[Tensor, int]]):
         ('ann/001.jpg', torch.Size([3, 112, 112]))
     """
 
+    error = FaceFolderError
+
     def __init__(self, root: str | Path) -> None:
+        super().__init__(on_bad_record="raise")
         self.root = Path(root)
-        found = []
-        for folder, below, files in os.walk(self.root, followlinks=True, onerror=_refuse):
-            below[:] = sorted(name for name in below if not name.startswith("."))
-            place = os.path.relpath(folder, self.root)
-            found += [
-                os.path.normpath(os.path.join(place, name))
-                for name in sorted(files)
-                if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-            ]
-        if not found:
+        self.names = [
+            os.path.relpath(path, self.root)
+            for path in walk_files(self.root)
+            if path.lower().endswith(IMAGE_SUFFIXES)
+        ]
+        if not self.names:
             raise FaceFolderError(
                 f"{self.root} has no image ({', '.join(IMAGE_SUFFIXES)}) in it nor in a folder "
                 "below; name a folder of images."
             )
-        self.names = found
+        folders = [parts[0] if len(parts := Path(name).parts) > 1 else "" for name in self.names]
+        numbers = {name: number for number, name in enumerate(sorted({*folders} - {""}))}
+        self.num_classes = len(numbers)
+        self.labels = torch.tensor([numbers.get(folder, -1) for folder in folders])
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Decode one image, uint8 RGB ``[3, H, W]``.
+    def source(self, index: int) -> str:
+        """Say where an image is, for messages."""
+        return str(self.root / self.names[index])
+
+    def encoded(self, index: int) -> bytes:
+        """Return the contents of an image file.
+
+        Raises:
+            FaceFolderError: It cannot be read.
+        """
+        try:
+            return (self.root / self.names[index]).read_bytes()
+        except OSError as error:
+            raise FaceFolderError(
+                f"{self.source(index)} cannot be read: {error.strerror}."
+            ) from error
+
+    def describe(self) -> str:
+        """Name the folder."""
+        return str(self.root)
+
+    def load(self, row: int) -> tuple[Tensor, int]:
+        """Decode one image.
 
         Raises:
             FaceFolderError: It cannot be read or decoded.
         """
-        path = self.root / self.names[index]
         try:
-            return decode_rgb(path.read_bytes()), index
-        except (OSError, ImageDecodingError) as error:
+            return decode_rgb(self.encoded(row)), int(self.labels[row])
+        except ImageDecodingError as error:
             raise FaceFolderError(
-                f"{path} is bad ({str(error).rstrip('.')}); mend it, or remove it."
+                f"{self.source(row)} is bad ({str(error).rstrip('.')}); mend it, or remove it."
             ) from error
-
-
-def _refuse(error: OSError) -> None:
-    """Turn a folder that cannot be listed into a sentence."""
-    raise FaceFolderError(
-        f"{error.filename} cannot be read ({error.strerror}); name a folder that can."
-    ) from error

@@ -87,17 +87,23 @@ def create_tokenizer(model: str) -> Tokenizer:
     """Return open_clip's tokenizer for a model: sentences to token indices ``[n, length]``.
 
     Raises:
-        CLIPError: The model is unknown, or its tokenizer needs another library, or files that are
-            not there.
+        CLIPError: The model is unknown, or its tokenizer is one of Hugging Face's (those of SigLIP
+            and of multilingual models are) and the extra ``transformers`` or its files are missing.
     """
     _check_name(model)
     try:
         tokenizer: Tokenizer = open_clip.get_tokenizer(model)
-    except Exception as error:  # as many types as there are libraries below
+    except ModuleNotFoundError as error:
         raise CLIPError(
-            f"The tokenizer of {model} cannot be had ({type(error).__name__}: {error}); one of "
-            "Hugging Face's needs `pip install transformers` and its files in their cache; or "
-            "choose another model."
+            f"The tokenizer of {model} needs {error.name}, which is not installed: "
+            "`pip install 'qdgs-lightning[transformers]'`."
+        ) from error
+    except Exception as error:  # as many types as there are libraries below
+        where = (open_clip.get_model_config(model) or {}).get("text_cfg", {})
+        raise CLIPError(
+            f"The tokenizer of {model} cannot be had ({type(error).__name__}): its files are those "
+            f"of {where.get('hf_tokenizer_name', model)} at Hugging Face, so bring them into the "
+            "cache of this machine (`hf download`), or choose another model."
         ) from error
     return tokenizer
 

@@ -143,10 +143,12 @@ def check_pairs(
         raise VerificationError(
             f"{whose}All pairs are of one kind; accuracy needs pairs of one person and of two."
         )
-    if not 2 <= num_folds <= len(same):
+    if num_folds < 2:
+        raise VerificationError(f"num_folds is {num_folds}; give 2 or more.")
+    if len(same) < num_folds:
         raise VerificationError(
-            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; give 2 folds or more, "
-            "and at least as many pairs."
+            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; bring at least as "
+            "many pairs."
         )
 
 

@@ -77,6 +77,20 @@ class TorchFile:
         """Tell by its first bytes whether a file is one of `torch.save`."""
         return head[:4] == b"PK\x03\x04" or head[2:14] == LEGACY_BEGINNING
 
+    def entries(self) -> dict[str, dict[str, object]]:
+        """Return all that is nothing but tensors by name, unread, by its key in the tree.
+
+        A tree that is such itself has the empty string for a key.
+        """
+        trees = {"": self.tree, **self.tree} if isinstance(self.tree, dict) else {}
+        return {
+            str(key): tree
+            for key, tree in trees.items()
+            if isinstance(tree, dict)
+            and tree
+            and all(isinstance(value, _View) for value in tree.values())
+        }
+
     def tensors(self, tree: object) -> dict[str, Tensor]:
         """Read the tensors of a dict of the tree.
 
