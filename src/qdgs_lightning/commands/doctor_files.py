@@ -153,14 +153,15 @@ def check_benchmarks(plan: Plan) -> Iterator[Finding]:
                     f"it has no accuracy: {reason}",
                     "take it out of `data.init_args.validate_on`, or bring more pairs",
                 )
-            elif unmixed := unmixed_folds(pairs.is_same):
+                continue
+            present.append(f"{part} ({len(pairs.is_same):,} pairs)")
+            if unmixed := unmixed_folds(pairs.is_same):
                 yield warning(
                     f"benchmark {part}",
                     f"{unmixed} of {NUM_FOLDS} folds hold pairs of one kind only, so that accuracy "
                     "means little",
                     "mix pairs of one person and of two",
                 )
-        present += [f"{part} ({len(pairs.is_same):,} pairs)" for part, pairs in found.items()]
         absent += [] if found else [name]
     told = f"in {root} there is {', '.join(present) or 'none'}"
     if absent:
