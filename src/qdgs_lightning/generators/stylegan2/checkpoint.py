@@ -239,7 +239,7 @@ def _of_torch_file(file: TorchFile, which: str) -> _Found:
     if not entries:
         raise PickleError(nothing_known(file.tree if isinstance(file.tree, dict) else ["no names"]))
     weights = file.tensors(entries[chosen_entry(entries, which=which)])
-    average = file.tree.get("latent_avg")
+    average = file.tree.get("latent_avg") if isinstance(file.tree, dict) else None
     return _of_state_dict(weights, None if average is None else file.tensor(average).flatten())
 
 
