@@ -7,12 +7,17 @@ from itertools import islice
 from os import PathLike
 from traceback import walk_tb
 from types import NoneType
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, NoReturn, TypeVar, cast, get_args
 
-from jsonargparse import Namespace
+import yaml
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.pytorch.cli import LightningArgumentParser
 
+from qdgs_lightning.class_switches import former_arguments_dropped
+from qdgs_lightning.config_files import ConfigFile, syntax_error
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
+
+T = TypeVar("T", bound=BaseException)
 
 _KEY = re.compile(r'Parser key "([^"]+)"[^:]*:')
 _UNKNOWN_KEY = re.compile(r"ption '([^']+)'")
@@ -34,6 +39,11 @@ class Parser(LightningArgumentParser):
     of the same class as the outermost one, so that all of them know their own keys.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("config", ActionConfigFile):  # as we ask for it, and as Lightning does
+            self.register("action", name, ConfigFile)
+
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         """Check values as jsonargparse does, and say which known key an unknown one resembles."""
         try:
@@ -54,17 +64,24 @@ class Parser(LightningArgumentParser):
                 error.args = (text + hint,)
             raise
 
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Parse words as jsonargparse does, but hand nothing on from one class to another."""
+        with former_arguments_dropped():
+            return super().parse_args(*args, **kwargs)
+
     def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
         """Read a YAML file.
 
         Raises:
-            ConfigError: It is no text, or has no keys.
+            ConfigError: It is no text or no YAML, or has no keys.
         """
         try:
             return cast(Namespace, super().parse_path(path, *args, **kwargs))
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is no text: name a YAML file.") from error
         except ConfigError as error:
+            if (broken := _cause(error, yaml.YAMLError)) is not None:
+                raise syntax_error(str(path), broken) from error
             if not str(error).startswith("Unexpected config:"):
                 raise
             raise ConfigError(f"{path} has no keys: write options in it, as YAML.") from error
@@ -118,6 +135,14 @@ def _keys(parser: LightningArgumentParser) -> list[str]:
     hidden = ("help", "subcommand", "print_config")
     keys = [action.dest for action in parser._actions if action.dest not in hidden]
     return [*keys, "class_path", "init_args"]
+
+
+def _cause(error: BaseException, kind: type[T]) -> T | None:
+    """Find what an error was raised from."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__
+    return cause
 
 
 def _mistake_within(error: BaseException) -> QDGSError | None:
