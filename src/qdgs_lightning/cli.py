@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ PLAIN_COMMANDS = {
     "avatars-table": "compare first stages on avatars over seeds: none, plain, even; resumable",
     "shapes-table": "compare biases and samplers on the shapes over many seeds; resumable",
 }
+# Of Lightning, about callbacks that keep a state and are two of a kind.
+_TWICE = re.compile(r"more than one stateful callback of type `(\w+)`")
 # jsonargparse finds short class names in YAML among the classes that are imported.
 ROOMS = (
     "models",
@@ -232,6 +235,12 @@ def _refused_by_library(error: BaseException) -> ConfigError | None:
         return ConfigError(
             f"The optimizer or the scheduler refuses its arguments ({told}): correct the "
             "`init_args` of `optimizer` or `scheduler` under `model.init_args`."
+        )
+    twice = _TWICE.search(told)
+    if twice and where == "lightning.pytorch.trainer.connectors.callback_connector":
+        return ConfigError(
+            f"trainer.callbacks holds {twice[1]} twice, and a checkpoint could not tell their "
+            "states apart: change the one that is there, or write the whole list."
         )
     of_devices = where.startswith("lightning.") and ("accelerators" in where or "device_p" in where)
     if of_devices and isinstance(error, ValueError | TypeError):
