@@ -118,7 +118,7 @@ def test_python_m_is_the_twin() -> None:
         ("CSVLogger", "CVSLogger", "did you mean 'CSVLogger'?"),
         ("0.05", "five", "lr: expected float, not 'five'"),
         ("tests.boring.BoringTask", "Nonsense", "there is no class 'Nonsense'"),
-        ("{lr: 0.05}", "{lr: 0.05", "Problems parsing config"),
+        ("{lr: 0.05}", "{lr: 0.05", "config.yaml is not YAML in line 6, column 5 ("),
     ],
 )
 def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, told: str) -> None:
@@ -145,7 +145,7 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         (["search", "--search.grd=[3,3]"], "did you mean '--search.grid'?"),
         (["search", "--search.algorithm=targetted"], "'targeted'"),
         (["shapes-demo", "--arm=[qd]"], "did you mean '--arms'?"),
-        (["fit", "--config", "none.yaml"], "File does not exist"),
+        (["fit", "--config", "none.yaml"], "/none.yaml is not there"),
         (["fit"], "are required: fit.data, fit.model (give them in a YAML file"),
     ],
 )
