@@ -25,6 +25,8 @@ class ArchiveMetadata:
         seed: Seed of the search.
         evaluations: How many latents were evaluated to find the elites.
         versions: Versions of the packages that decide what is found.
+        prior_span: The 1 % and the 99 % quantile of each measure of the prior sample that opened
+            the search; None in archives of earlier versions.
     """
 
     guidance: dict[str, Any]
@@ -37,6 +39,7 @@ class ArchiveMetadata:
     seed: int
     evaluations: int
     versions: dict[str, str]
+    prior_span: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +172,13 @@ class Archive:
         tree = read_tree(Path(path), "elites", "metadata")
         try:
             stored = tree["metadata"]
+            stored.setdefault("prior_span", None)
             metadata = {field.name: stored[field.name] for field in fields(ArchiveMetadata)}
             for name in ("measure_names", "latent_shape", "grid"):
                 metadata[name] = tuple(metadata[name])
-            metadata["ranges"] = tuple((low, high) for low, high in metadata["ranges"])
+            for name in ("ranges", "prior_span"):
+                if metadata[name] is not None:
+                    metadata[name] = tuple((low, high) for low, high in metadata[name])
             return cls(**tree["elites"], metadata=ArchiveMetadata(**metadata))
         except (KeyError, TypeError) as error:
             raise ArchiveError(
