@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
-from qdgs_lightning.callbacks import EmbeddingWriter
+from qdgs_lightning.callbacks import ConfiguredRates, EmbeddingWriter
 from qdgs_lightning.checkpoints import keep_checkpoints_whole, mismatch, read_checkpoint
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.files import replacing
@@ -35,6 +35,12 @@ from qdgs_lightning.loggers import (
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
 from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.wandb_runs import (
+    forget_run,
+    keep_wandb_below,
+    make_portable,
+    save_dir_of_wandb,
+)
 
 _CONVERTING = ("16-true", "bf16-true", "64-true", "64", 64)
 _RESUMABLE = ("last", "hpc")  # names by which Lightning finds a checkpoint of the folder of a fit
@@ -63,6 +69,7 @@ class SaveRunConfig(SaveConfigCallback):
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
+                make_portable(logger.experiment)
                 logger.experiment.config.update(nested, allow_val_change=True)
         log_file(trainer, path, kind="config")
 
@@ -96,7 +103,10 @@ class TrainerCLI(LightningCLI):
         except BaseException:
             finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
             raise
-        finish_wandb()
+        else:
+            finish_wandb()
+        finally:
+            forget_run()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Take no abbreviations for options, and head saved configurations with our version."""
@@ -147,6 +157,8 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
+        if (folder := save_dir_of_wandb(settings.trainer.logger)) is not None:
+            keep_wandb_below(folder)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TrainerCLI":
         """Stay one: an injected optimizer refers to the command, and averaging copies the task.
@@ -207,11 +219,12 @@ class TrainerCLI(LightningCLI):
             callbacks.append(EmbeddingWriter())
 
     def before_fit(self) -> None:
-        """Write checkpoints whole or not at all, and none in a trial run.
+        """Write checkpoints whole or not at all, and none in a trial run; resume as configured.
 
         Lightning saves the last one even then.
         """
         keep_checkpoints_whole(self.trainer)
+        self.trainer.callbacks.append(ConfiguredRates())  # type: ignore[attr-defined]
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             for callback in self.trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):

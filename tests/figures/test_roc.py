@@ -65,6 +65,8 @@ def test_a_line_begins_at_one_false_match_and_is_bold_from_ten() -> None:
         assert x[0] == 1 / count
         assert bold_from == [pytest.approx(10 / count)]
     assert axes.lines[0].get_color() != axes.lines[2].get_color()
+    assert axes.xaxis.get_major_formatter()(1e-3, 0) == "0.1%"
+    assert axes.yaxis.get_major_formatter()(0.9, 0) == "90%"
     assert "false match rate" in axes.get_xlabel()
     assert "true accept rate" in axes.get_ylabel()
     assert axes.get_ylim()[0] <= min(line(axes, number)[1].min() for number in (0, 1))

@@ -38,6 +38,15 @@ def test_sizes_are_those_of_the_originals(name: str) -> None:
         block = [18 * c * c + 7 * c for c in (64, 128, 256, 512)]
         more = sum(n * each for n, each in zip((3, 13, 30, 3), block, strict=True))
         assert count == NUM_PARAMETERS["iresnet100"] + more
+    elif name.startswith("evolve"):
+        # A normalisation less in each block, and one of two parts after the dense layer.
+        layers = (3, 4, 14, 3) if "50" in name else (3, 13, 30, 3)
+        sizes = (64, 128, 256, 512)
+        less = sum(2 * c * n for n, c in zip(layers, sizes, strict=True)) - 2 * 512
+        if name.endswith("152"):  # 152 and 101 layers differ in the two stages between
+            less += 5 * (18 * 128**2 + 5 * 128) - 6 * (18 * 256**2 + 5 * 256)
+            name = "evolve_ir_101"
+        assert count == NUM_PARAMETERS[name.removeprefix("evolve_")] - less
     else:
         assert count == NUM_PARAMETERS[name]
 

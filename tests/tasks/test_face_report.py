@@ -4,6 +4,7 @@ from io import StringIO
 
 import pytest
 import torch
+from matplotlib.container import ErrorbarContainer
 from rich.console import Console
 
 from qdgs_lightning.metrics import group_verification, verification_accuracy
@@ -66,6 +67,20 @@ def test_each_group_is_a_line_with_whole_intervals() -> None:
         for row, group in zip(rows[place + 1 : place + 5], names, strict=True):
             both = errors.false_match[group], errors.false_non_match[group]
             assert row == (group.removeprefix("rfw_"), *map(written, both))
+
+
+def test_error_bars_are_the_intervals_of_the_table() -> None:
+    names = ["rfw_african", "rfw_asian", "rfw_indian"]
+    report, _ = shown(names, "rfw")
+    ((population, figure),) = report.bars()
+    assert population == "rfw"
+    (axes,) = figure.axes
+    drawn = [bars for bars in axes.containers if isinstance(bars, ErrorbarContainer)]
+    ends = [bars.lines[2][0].get_segments()[0][:, 1].tolist() for bars in drawn]
+    found = report.fairness["rfw"]
+    estimates = [each.accuracies[name] for each in (found.own, found.pooled) for name in names]
+    assert ends == [pytest.approx([each.low, each.high]) for each in estimates]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["african", "asian", "indian"]
 
 
 @pytest.mark.parametrize("length", [12, 60])

@@ -181,6 +181,8 @@ def _check_images(
     seen: set[int] = set()
     for check in findings.check(images, workers=workers, also=differs):
         seen.add(check.label)
+    if len(said) < 3:  # otherwise each image was compared with property
+        findings.compare_sizes(file.path)
     seen = {label for label in seen if label >= 0 and not (limit and label >= limit)}
     found = layout.num_identities or max(seen, default=-1) + 1
     findings.identities = found

@@ -10,6 +10,7 @@ from qdgs_lightning.commands.data_pairs import pack_pairs
 from qdgs_lightning.commands.data_places import Kind, find_kind
 from qdgs_lightning.datasets.image_folder import open_face_dataset
 from qdgs_lightning.datasets.record_packing import pack_dataset
+from qdgs_lightning.datasets.resizing import RESIZING
 
 
 def data_pack(
@@ -81,6 +82,8 @@ def _pack_records(source: Path, output: Path, *, size: int | None, quality: int)
         f"Written: {output / 'train.rec'} with train.idx and property, {len(dataset):,} images of "
         f"{len(torch.unique(dataset.labels)):,} identities, {written:,} bytes."
     )
+    if size is not None:
+        say(f"Resized to {size} pixels: {RESIZING}.")
 
 
 def _refuse_old(path: Path, *, force: bool) -> None:

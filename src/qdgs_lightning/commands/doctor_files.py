@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule
 
@@ -24,9 +24,13 @@ from qdgs_lightning.datasets import RecordIOError, load_benchmarks, open_face_da
 from qdgs_lightning.datasets.image_folder import find_records
 from qdgs_lightning.datasets.record_index import read_index, read_property
 from qdgs_lightning.datasets.recordio import RecordFile
+from qdgs_lightning.datasets.verification_folds import (
+    NUM_FOLDS,
+    unmixed_folds,
+    why_no_accuracy,
+)
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import PrincipalEdits, StyleGAN2Generator
-from qdgs_lightning.models import Backbone, load_backbone_weights
 from qdgs_lightning.search import QDSearch
 from qdgs_lightning.search.files import read_tree
 from qdgs_lightning.search.resuming import evaluations_to_reach
@@ -103,8 +107,10 @@ def check_training_set(plan: Plan) -> Iterator[Finding]:
             "bring the .idx file, or let `qdgs data verify` look at the set",
         )
         return
-    plan.images = images = open_face_dataset(path, on_bad_record=data.on_bad_record)
+    images = open_face_dataset(path, on_bad_record=data.on_bad_record)
     plan.num_classes = images.num_classes
+    images.check(prefer=data.image_size)  # raises what the fit would
+    plan.images = images
     found = f"{path}: {len(images):,} images of {images.num_classes:,} identities"
     if images.num_classes < 2:
         yield wrong(subject, found, "two identities are needed at least")
@@ -143,7 +149,22 @@ def check_benchmarks(plan: Plan) -> Iterator[Finding]:
         except QDGSError as error:
             yield failure(f"benchmark {name}", error)
             continue
-        present += [f"{part} ({len(pairs.is_same):,} pairs)" for part, pairs in found.items()]
+        for part, pairs in found.items():
+            if reason := why_no_accuracy(pairs.is_same):
+                yield wrong(
+                    f"benchmark {part}",
+                    f"it has no accuracy: {reason}",
+                    "take it out of `data.init_args.validate_on`, or bring more pairs",
+                )
+                continue
+            present.append(f"{part} ({len(pairs.is_same):,} pairs)")
+            if unmixed := unmixed_folds(pairs.is_same):
+                yield warning(
+                    f"benchmark {part}",
+                    f"{unmixed} of {NUM_FOLDS} folds hold pairs of one kind only, so that accuracy "
+                    "means little",
+                    "mix pairs of one person and of two",
+                )
         absent += [] if found else [name]
     told = f"in {root} there is {', '.join(present) or 'none'}"
     if plan.command == "test" and not present:
@@ -240,7 +261,7 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
     if not model.init_from.is_file():
         yield missing(subject, f"there is no {model.init_from}", "bring it, or correct the path")
         return
-    report = load_backbone_weights(cast(Backbone, model.backbone), model.init_from)
+    report = model.load_initial_weights()
     colours = "in RGB, as ours" if report.color_order == "rgb" else "in BGR, turned to RGB"
     yield ok(
         subject,

@@ -10,6 +10,7 @@ from qdgs_lightning import __version__
 from qdgs_lightning.commands.export_layout import ExportLayout, IdentitySource
 from qdgs_lightning.commands.export_settings import ExportOptions
 from qdgs_lightning.commands.table_intervals import markdown_table
+from qdgs_lightning.datasets.resizing import RESIZING
 from qdgs_lightning.files import strict_json
 from qdgs_lightning.search import Archive, Coverage
 
@@ -89,6 +90,7 @@ def card_facts(
             "format": options.image_format,
             "quality": settings["quality"],
             "colours": "RGB",
+            "resizing": f"{RESIZING}, where a drawn or aligned image has another size",
         },
         "labels": labels,
         "bins": bin_counts(layout),

@@ -63,7 +63,7 @@ def shapes_demo(
             if name.startswith("test/")
         }
     with replacing(output) as unfinished:
-        group_bars(accuracies, chance=0.5).savefig(unfinished)
+        group_bars(accuracies, chance=0.5, differences=["gap"]).savefig(unfinished)
     console.print()
     console.print(_table(accuracies))
     for arm, folder in folders.items():

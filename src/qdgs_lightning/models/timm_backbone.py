@@ -13,6 +13,7 @@ from qdgs_lightning.models.backbone_base import (
     check_dropout,
     in_full_precision,
 )
+from qdgs_lightning.models.timm_files import timm_weights
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -81,6 +82,11 @@ class TimmBackbone(Backbone):
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels, embedding_dim, bias=False)
         self.features = nn.BatchNorm1d(embedding_dim)
+
+    def adopt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Take in weights of the timm network as timm publishes them, or one who trained it."""
+        weights = timm_weights(self.body, tensors)
+        return weights and {f"body.{name}": value for name, value in weights.items()}
 
     def normalize(self, images: Tensor) -> Tensor:
         """Bring images to the mean and deviation that timm states for the network."""

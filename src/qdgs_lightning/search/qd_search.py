@@ -343,6 +343,7 @@ class QDSearch:
         metadata = ArchiveMetadata(
             guidance=self._origin["guidance"],
             measure_names=self._guidance.measure_names,
+            measure_ends=self._guidance.measure_ends(),
             generator=self._origin["generator"],
             latent_shape=tuple(self._generator.latent_shape),
             grid=self.config.grid,

@@ -72,14 +72,24 @@ class FaceReport:
         """Draw the accuracies of each set of groups, at both kinds of thresholds, with its name."""
         for name, found in self.fairness.items():
             arms = {"own thresholds": found.own, "one threshold": found.pooled}
-            accuracies = {
+            estimates = {
                 arm: {
-                    group.removeprefix(f"{name}_"): value
-                    for group, value in _values(groups.accuracies).items()
+                    group.removeprefix(f"{name}_"): estimate
+                    for group, estimate in groups.accuracies.items()
                 }
                 for arm, groups in arms.items()
             }
-            yield name, group_bars(accuracies, chance=0.5)
+            yield (
+                name,
+                group_bars(
+                    {arm: _values(groups) for arm, groups in estimates.items()},
+                    chance=0.5,
+                    intervals={
+                        arm: {group: (each.low, each.high) for group, each in groups.items()}
+                        for arm, groups in estimates.items()
+                    },
+                ),
+            )
 
     def tables(self) -> list[Table]:
         """Lay out percentages: a table of benchmarks, and those of each set of groups."""
