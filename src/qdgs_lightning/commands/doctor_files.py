@@ -89,7 +89,7 @@ def check_guidance(plan: Plan) -> Iterator[Finding]:
 def check_training_set(plan: Plan) -> Iterator[Finding]:
     """Open the training set of files and count; an index that is missing is not made."""
     data = plan.data
-    if not isinstance(data, FaceDataModule) or data.train_path is None:
+    if plan.command == "test" or not isinstance(data, FaceDataModule) or data.train_path is None:
         return
     path, subject = data.train_path, "training set"
     if not path.exists():
@@ -125,20 +125,23 @@ def check_training_set(plan: Plan) -> Iterator[Finding]:
 
 
 def check_benchmarks(plan: Plan) -> Iterator[Finding]:
-    """Load each verification set that a fit validates on; those absent are left out by it."""
+    """Load each verification set that is validated or tested on; those absent are left out."""
     data = plan.faces
-    if data is None or not data.validate_on:
+    if data is None:
+        return
+    names = data.test_on if plan.command == "test" else data.validate_on
+    if not names:
         return
     subject, root = "benchmarks", data.benchmark_root
     if root is None:
         yield wrong(
             subject,
-            f"nothing says where {', '.join(data.validate_on)} are",
+            f"nothing says where {', '.join(names)} are",
             "set `data.init_args.benchmarks` to the folder that holds them",
         )
         return
     present, absent = [], []
-    for name in data.validate_on:
+    for name in names:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what is absent
@@ -164,11 +167,13 @@ def check_benchmarks(plan: Plan) -> Iterator[Finding]:
                 )
         absent += [] if found else [name]
     told = f"in {root} there is {', '.join(present) or 'none'}"
-    if absent:
+    if plan.command == "test" and not present:
+        yield missing(subject, f"{told}, and a test needs one", f"bring {', '.join(absent)}")
+    elif absent:
         yield warning(
             subject,
             f"{told}; absent: {', '.join(absent)}",
-            "bring them; a fit goes on without them",
+            f"bring them; a {plan.command} goes on without them",
         )
     elif present:
         yield ok(subject, told)
@@ -266,7 +271,7 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
 
 
 def check_checkpoint(plan: Plan) -> Iterator[Finding]:
-    """Load the checkpoint that a fit goes on from."""
+    """Load the checkpoint that a fit goes on from, or whose weights are tested."""
     if plan.cli is None or (path := plan.cli.config["fit"].get("ckpt_path")) is None:
         return
     if Path(path).suffix and not Path(path).is_file() and "://" not in str(path):
@@ -276,6 +281,23 @@ def check_checkpoint(plan: Plan) -> Iterator[Finding]:
     if plan.model is not None and Path(path).is_file():
         _load_checkpoint(plan.model, Path(path))
     yield ok("ckpt_path", str(path))
+
+
+def check_weights(plan: Plan) -> Iterator[Finding]:
+    """Warn of a test of weights that no checkpoint and no `init_from` brings."""
+    if plan.command != "test" or plan.cli is None or plan.model is None:
+        return
+    if plan.cli.config["fit"].get("ckpt_path") is None and _initial(plan.model) is None:
+        yield warning(
+            "weights",
+            "no checkpoint is named, so that weights are tested that the configuration makes",
+            "add --ckpt_path RUN/checkpoints/last.ckpt, or `model.init_args.init_from`",
+        )
+
+
+def _initial(model: LightningModule) -> object:
+    """Return where a task starts from, if it can start from weights."""
+    return getattr(model, "init_from", None)
 
 
 def _load_checkpoint(model: LightningModule, path: Path) -> None:
