@@ -32,6 +32,7 @@ PLAIN_COMMANDS = {
     "data verify": "decode every image of a set and name what is damaged",
     "data pack": "make a .rec file of identities, or a .bin file of pairs, out of images",
     "data unpack": "make folders of images out of a .rec or .bin file",
+    "data identities": "say how well a recogniser tells the identities of a set apart",
     "configs": "list the configurations that --config finds by name",
     "configs copy": "make a copy of one that can be edited",
     "avatars-edits": "make the changes of an avatar that leave its identity alone",
