@@ -32,15 +32,8 @@ def test_every_image_has_a_place_and_a_number_among_those_of_its_identity(
         identity = CLASSES[image // edits]
         expected[image] = (identity, seen[identity], BINS[image // edits])
         seen[identity] += 1
-    found = dict(
-        zip(
-            layout.order.tolist(),
-            zip(
-                layout.classes.tolist(), layout.numbers.tolist(), layout.bins.tolist(), strict=True
-            ),
-            strict=True,
-        )
-    )
+    columns = (layout.classes.tolist(), layout.numbers.tolist(), layout.bins.tolist())
+    found = dict(zip(layout.order.tolist(), zip(*columns, strict=True), strict=True))
     assert found == expected
     assert layout.edits == edits
     in_order = sorted(layout.classes.tolist()) == layout.classes.tolist()
