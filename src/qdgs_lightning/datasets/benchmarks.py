@@ -45,7 +45,7 @@ def load_benchmarks(
         else:
             sets[name] = found
     if absent:
-        expected = ", ".join(str(root / f"{name}.bin") for name in absent)
+        expected = ", ".join(str(root.absolute() / f"{name}.bin") for name in absent)
         warnings.warn(
             f"These verification sets are left out, since there is no {expected}, nor folders of "
             "these names.",

@@ -175,7 +175,7 @@ def _files(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
     except OSError as error:
-        raise VerificationDataError(f"{folder} cannot be read: {error}.") from error
+        raise VerificationDataError(f"{folder.absolute()} cannot be read: {error}.") from error
 
 
 def _read_lines(path: Path) -> list[Line]:

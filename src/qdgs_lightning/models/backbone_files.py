@@ -88,7 +88,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise BackboneError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise BackboneError(
+            f"{path.absolute()} cannot be read ({error.strerror}); check the path."
+        ) from error
     if head[8:9] == b"{":
         return _read_safetensors(path)
     tree = _read_pickle(path, is_zip=head.startswith(b"PK"))
