@@ -162,8 +162,8 @@ def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], to
         (["fit", "--trainer.accelerator", "foo"], "foo"),
         (["fit", "--trainer.strategy", "foo"], "foo"),
         (["fit", "--trainer.precision", "bf16-mixed", "--trainer.devices", "0"], "devices"),
-        (["test", "--ckpt_path", "last"], "no checkpoint 'last'"),
-        (["test", "--ckpt_path", "best"], "no checkpoint 'best'"),
+        (["test", "--ckpt_path", "last"], "/last': runs keep theirs"),
+        (["test", "--ckpt_path", "best"], "/best': runs keep theirs"),
     ],
 )
 def test_settings_of_the_trainer_are_complained_of_in_a_sentence(

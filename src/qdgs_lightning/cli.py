@@ -261,7 +261,7 @@ def _where_raised(error: BaseException) -> str:
 def _sentence(error: BaseException) -> str:
     """One sentence for people; the system's own errors get the file's name."""
     if isinstance(error, OSError) and error.strerror:
-        where = f" '{Path(os.fsdecode(error.filename))}'" if error.filename else ""
+        where = f" '{Path(os.fsdecode(error.filename)).absolute()}'" if error.filename else ""
         return f"{error.strerror}{where}: choose a place that can be read and written."
     text = str(error)
     if text.startswith("Caught ") and "\nOriginal Traceback" in text:

@@ -310,7 +310,8 @@ def test_the_exit_status_and_the_last_line_say_that_something_is_in_the_way(
     assert ended.value.code == 1
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == "Not ready: 1 missing and 2 wrong."
-    line = "missing generator              there is no checkpoint net.safetensors -> bring it"
+    place = Path("net.safetensors").absolute()
+    line = f"missing generator              there is no checkpoint {place} -> bring it"
     assert any(one.startswith(line) for one in told)
     assert any("there is none -> add the QDRefresh callback" in one for one in told)
     assert json.loads(Path("report.json").read_text())["ready"] is False

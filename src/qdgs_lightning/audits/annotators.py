@@ -279,7 +279,9 @@ def _columns(path: Path) -> dict[str, list[str]]:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or []), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(f"{path} cannot be read ({error}); give a CSV file.") from error
+        raise AnnotationError(
+            f"{path.absolute()} cannot be read ({error}); give a CSV file."
+        ) from error
     if "image" not in columns or len(columns) < 2 or not rows:
         raise AnnotationError(
             f"{path} has the columns {columns} and {len(rows)} rows: give at least one row, a "

@@ -50,7 +50,7 @@ def check_generator(plan: Plan) -> Iterator[Finding]:
         if not path.is_file():
             yield missing(
                 "generator",
-                f"there is no checkpoint {path}",
+                f"there is no checkpoint {path.absolute()}",
                 "bring it, or correct `checkpoint` of the generator",
             )
             return
@@ -93,7 +93,9 @@ def check_training_set(plan: Plan) -> Iterator[Finding]:
         return
     path, subject = data.train_path, "training set"
     if not path.exists():
-        yield missing(subject, f"there is no {path}", "bring it, or set `data.init_args.train`")
+        yield missing(
+            subject, f"there is no {path.absolute()}", "bring it, or set `data.init_args.train`"
+        )
         return
     records = path if path.is_file() else find_records(path)
     if records is not None and (trouble := _index_trouble(records)):
@@ -209,7 +211,9 @@ def check_archive_file(plan: Plan) -> Iterator[Finding]:
     if not path.exists():
         if plan.command == "fit":
             yield missing(
-                subject, f"there is no {path}", "make it by `qdgs search`, or take `archive` out"
+                subject,
+                f"there is no {path.absolute()}",
+                "make it by `qdgs search`, or take `archive` out",
             )
         return
     continued = _is_continued(plan, path)
@@ -254,12 +258,16 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
             yield ok(subject, f"{model.init_from}, {size(model.init_from.stat().st_size)}")
         else:
             yield missing(
-                subject, f"there is no {model.init_from}", "run the fit that makes it first"
+                subject,
+                f"there is no {model.init_from.absolute()}",
+                "run the fit that makes it first",
             )
     if not isinstance(model, FaceRecognizer) or model.init_from is None:
         return
     if not model.init_from.is_file():
-        yield missing(subject, f"there is no {model.init_from}", "bring it, or correct the path")
+        yield missing(
+            subject, f"there is no {model.init_from.absolute()}", "bring it, or correct the path"
+        )
         return
     report = model.load_initial_weights()
     colours = "in RGB, as ours" if report.color_order == "rgb" else "in BGR, turned to RGB"
@@ -275,7 +283,9 @@ def check_checkpoint(plan: Plan) -> Iterator[Finding]:
     if plan.cli is None or (path := plan.cli.config["fit"].get("ckpt_path")) is None:
         return
     if Path(path).suffix and not Path(path).is_file() and "://" not in str(path):
-        yield missing("ckpt_path", f"there is no {path}", "runs keep theirs in checkpoints/")
+        yield missing(
+            "ckpt_path", f"there is no {Path(path).absolute()}", "runs keep theirs in checkpoints/"
+        )
         return
     plan.cli.check_checkpoint()
     if plan.model is not None and Path(path).is_file():

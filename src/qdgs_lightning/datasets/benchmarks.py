@@ -53,7 +53,7 @@ def load_benchmarks(
                 stacklevel=2,
             )
     if absent:
-        expected = ", ".join(str(root / f"{name}.bin") for name in absent)
+        expected = ", ".join(str(root.absolute() / f"{name}.bin") for name in absent)
         warnings.warn(
             f"These verification sets are left out, since there is no {expected}, nor folders of "
             "these names.",

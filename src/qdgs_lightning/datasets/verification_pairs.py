@@ -162,7 +162,10 @@ def _find_list(folder: Path, name: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of a folder that may be lists."""
-    return [path for path in visible(folder) if path.suffix.lower() in _LISTS]
+    try:
+        return [path for path in visible(folder) if path.suffix.lower() in _LISTS]
+    except OSError as error:
+        raise VerificationDataError(f"{folder.absolute()} cannot be read: {error}.") from error
 
 
 def _read_cfp(split: Path) -> PairList:

@@ -91,7 +91,9 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise BackboneError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise BackboneError(
+            f"{path.absolute()} cannot be read ({error.strerror}); check the path."
+        ) from error
     if path.suffix.lower() == ".onnx":
         raise BackboneError(
             f"{path} is a graph of ONNX, whose normalisations are merged into its convolutions so "

@@ -106,7 +106,9 @@ def read_checkpoint(path: str | Path, *, which: str = "G_ema") -> Checkpoint:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read(path, data, which)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no checkpoint {path}; check the path.") from error
+        raise CheckpointError(
+            f"There is no checkpoint {path.absolute()}; check the path."
+        ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); check it.") from error
 
