@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def test_the_list_has_a_line_of_every_configuration_under_its_kind(
         kind = title.partition(":")[0]
         assert (kind == "Searches") == ("generator" in keys), name
         assert (kind == "Overlays") == (not keys & {"model", "generator"}), name
+
+
+def test_a_wheel_holds_all_of_them() -> None:
+    """A checkout's link to the folder is no part of the package."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["package-data"]["qdgs_lightning"]
+    held = {path for pattern in patterns for path in CONFIG_FOLDER.parent.glob(pattern)}
+    assert held >= {config.path for config in shipped_configs()}
+    assert (ROOT / "configs").resolve() == CONFIG_FOLDER.resolve()
 
 
 def test_overlays_name_what_they_lie_over() -> None:

@@ -162,10 +162,7 @@ def _find_list(folder: Path, name: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of a folder that may be lists."""
-    try:
-        return [path for path in visible(folder) if path.suffix.lower() in _LISTS]
-    except OSError as error:
-        raise VerificationDataError(f"{folder.absolute()} cannot be read: {error}.") from error
+    return [path for path in visible(folder) if path.suffix.lower() in _LISTS]
 
 
 def _read_cfp(split: Path) -> PairList:
