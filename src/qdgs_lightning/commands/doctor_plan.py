@@ -64,14 +64,6 @@ class UnrunCLI(TrainerCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
 
-    def check_checkpoint(self) -> None:
-        """Look at ``ckpt_path`` as a fit does.
-
-        Raises:
-            ConfigError: It is missing, or no checkpoint.
-        """
-        super()._parse_ckpt_path()
-
     def build(self, part: str) -> Any:  # noqa: ANN401 (whatever the part is)
         """Build one part of the configuration, such as ``model``."""
         config = self.config.clone()
@@ -110,7 +102,7 @@ class Plan:
     command: Command
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    cli: UnrunCLI | None = None
+    cli: TrainerCLI | None = None
     model: LightningModule | None = None
     data: LightningDataModule | None = None
     callbacks: list[Callback] = field(default_factory=list)
@@ -214,12 +206,17 @@ class Plan:
         return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
 
     @property
+    def root(self) -> Path:
+        """Where a fit without loggers would write."""
+        return Path(self.settings.get("default_root_dir") or ".")
+
+    @property
     def folder(self) -> Path:
         """Where the run would write."""
         if self.command == "search":
             return Path(self.settings["output"]).parent
         saving = next((str(logger.save_dir) for logger in self.loggers if logger.save_dir), None)
-        return Path(saving or self.settings.get("default_root_dir") or ".")
+        return Path(saving or self.root)
 
 
 def command_of(words: Sequence[str]) -> Command:
@@ -266,6 +263,28 @@ def make_plan(words: Sequence[str]) -> Plan:
         (_plan_fit if command == "fit" else _plan_search)(plan, list(words))
     except Exception as error:  # parsing imports what the files name
         plan.findings.append(failure("configuration", error))
+    return plan
+
+
+def plan_of(cli: TrainerCLI) -> Plan:
+    """Describe the fit that a command has built and not begun.
+
+    Args:
+        cli: With its trainer, model and data.
+    """
+    trainer: Trainer = cli.trainer
+    plan = Plan(
+        command="fit",
+        settings=cli.config["fit"]["trainer"].as_dict(),
+        cli=cli,
+        model=cli.model,
+        data=cli.datamodule,
+        callbacks=list(cli.trainer.callbacks),
+        loggers=list(trainer.loggers),
+        trainer=trainer,
+        built={"model", "data", "trainer"},
+    )
+    _add_search(plan)
     return plan
 
 
@@ -318,13 +337,18 @@ def _plan_fit(plan: Plan, words: list[str]) -> None:
         plan.callbacks = _listed(settings["callbacks"])
         plan.loggers = [lo for lo in _listed(settings["logger"]) if isinstance(lo, Logger)]
         _add_trainer(plan)
+    _add_search(plan)
+    if plan.model is not None and plan.data is not None:
+        kinds = f"{type(plan.model).__name__} on {type(plan.data).__name__}"
+        plan.findings.append(ok("configuration", f"a fit of {kinds}"))
+
+
+def _add_search(plan: Plan) -> None:
+    """Fill in what a fit searches."""
     if isinstance(plan.data, SyntheticDataModule):
         plan.generator, plan.guidance = plan.data.generator, plan.data.guidance
     if plan.refresh is not None:
         plan.search = plan.refresh.config
-    if plan.model is not None and plan.data is not None:
-        kinds = f"{type(plan.model).__name__} on {type(plan.data).__name__}"
-        plan.findings.append(ok("configuration", f"a fit of {kinds}"))
 
 
 def _add_trainer(plan: Plan) -> None:
