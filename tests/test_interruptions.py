@@ -30,6 +30,8 @@ def interrupted(*words: str, once: str, by: signal.Signals = signal.SIGINT) -> s
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what is in its background deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
     )
     until = time.monotonic() + 100

@@ -327,7 +327,8 @@ class TrainerCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where everything lies, and what to type next."""
         folder, checkpoint = run_folder(self.trainer), newest_checkpoint(self.trainer)
-        if self.trainer.is_global_zero and checkpoint:
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self.trainer.is_global_zero and checkpoint and not trial:
             (kept,) = (each for each in self._callbacks if isinstance(each, SaveRunConfig))
             print(
                 f"Run folder: {folder}\nTest it: qdgs test --config {kept.path} "
