@@ -293,8 +293,9 @@ def test_the_config_of_a_fit_also_tests(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().out
     assert f"Run folder: {runs()[0]}\n" in told
     main(told.partition("Test it: qdgs ")[2].split())
-    assert metric(runs()[1], "test/lr") == pytest.approx(0.05)
-    assert capsys.readouterr().out.endswith(f"Run folder: {runs()[1]}\n")
+    folder = runs()[0] / "test"
+    assert metric(folder, "test/lr") == pytest.approx(0.05)
+    assert capsys.readouterr().out.endswith(f"Run folder: {folder}\n")
 
 
 def test_print_config_is_a_config_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -318,8 +319,8 @@ def test_the_config_rules_over_the_checkpoint() -> None:
     assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["lr"] == 0.05
     new = written(CONFIG.replace("0.05", "0.7"), "new.yaml")
     main(["test", "--config", new, "--ckpt_path", str(checkpoint)])
-    assert metric(runs()[1], "test/lr") == pytest.approx(0.7)
-    assert saved(runs()[1])["model"]["init_args"]["lr"] == 0.7
+    assert metric(runs()[0] / "test", "test/lr") == pytest.approx(0.7)
+    assert saved(runs()[0] / "test")["model"]["init_args"]["lr"] == 0.7
 
 
 def test_the_checkpoint_brings_the_weights() -> None:
@@ -328,7 +329,7 @@ def test_the_checkpoint_brings_the_weights() -> None:
     (checkpoint,) = (runs()[0] / "checkpoints").glob("*.ckpt")
     main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
     main(["test", "--config", config])
-    _, trained, untrained = runs()
+    trained, untrained = runs()[0] / "test", Path("runs/boring/test")
     assert metric(trained, "test/loss") < 0.2 * metric(untrained, "test/loss")
 
 

@@ -116,6 +116,8 @@ def server_that_takes_all() -> Iterator[Taken]:
             name, given = match[1] if match else "", variables.get("input", {})
             if name == "UpsertBucket":
                 taken.runs.append(variables)
+                bucket = _BUCKET | {"name": variables.get("name") or _BUCKET["name"]}
+                return {"upsertBucket": {"bucket": bucket, "inserted": True}}
             if name == "CreateArtifact":  # an artifact's identifier is its name
                 new = {"id": given["artifactCollectionName"], "state": "PENDING"}
                 new["artifactSequence"] = {"latestArtifact": None}

@@ -12,6 +12,7 @@ from pathlib import Path
 from qdgs_lightning import __version__
 from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
+from qdgs_lightning.interruptions import ended_by_terminate, saying_what_is_kept
 from qdgs_lightning.words import nameable, spell_out, with_null
 
 TRAINER_COMMANDS = {
@@ -70,9 +71,11 @@ def main(args: Sequence[str] | None = None) -> None:
     words = with_null(sys.argv[1:] if args is None else args)
     keep_freed_memory()
     try:
-        _dispatch(words)
-    except KeyboardInterrupt:
-        print("qdgs: interrupted.", file=sys.stderr)
+        with ended_by_terminate():
+            _dispatch(words)
+    except KeyboardInterrupt as error:
+        told = f"interrupted; {error}" if str(error) else "interrupted; nothing of it is kept."
+        print(f"qdgs: {told}", file=sys.stderr)
         sys.exit(130)  # as shells have it
     except Exception as error:
         mistake = _mistake(error)
@@ -106,7 +109,8 @@ def _dispatch(words: list[str]) -> None:
         from qdgs_lightning.commands.doctor import doctor
 
         import_rooms()
-        doctor(options)
+        with saying_what_is_kept(command, options, {}):
+            doctor(options)
     elif command in PLAIN_COMMANDS:
         if not command.startswith(("data ", "configs")):  # which name no classes
             import_rooms()
@@ -177,7 +181,8 @@ def _run_function(command: str, words: list[str]) -> None:
     parser.add_argument("-c", "--config", action="config", help="Options in a YAML file.")
     names = parser.add_function_arguments(function, as_group=False, sub_configs=True)
     values = parser.instantiate(parser.parse_args(words))
-    function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
+    with saying_what_is_kept(command, words, values):
+        function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
 
 
 def _mistake(error: BaseException) -> BaseException | None:

@@ -1,9 +1,18 @@
 """Runs of Weights & Biases that lie below one folder and can be sent from any machine."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+_VARIABLES = {
+    "id": "WANDB_RUN_ID",
+    "group": "WANDB_RUN_GROUP",
+    "job_type": "WANDB_JOB_TYPE",
+    "tags": "WANDB_TAGS",
+}
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run
@@ -51,6 +60,24 @@ def set_for_run(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if os.environ.get(name) in (None, "", _ours.get(name)):
             os.environ[name] = _ours[name] = value
+
+
+def describe_run(loggers: Iterable[Logger], **about: str | list[str]) -> None:
+    """Tell `WandbLogger` what its run is, before it opens one.
+
+    Args:
+        loggers: Of the trainer; others are left alone.
+        about: Arguments of ``wandb.init`` by name: ``id``, ``group``, ``job_type``, ``tags``. One
+            that the logger was given, or that the user's environment has, stays as it is.
+    """
+    for logger in loggers:
+        if not isinstance(logger, WandbLogger):
+            continue
+        given = logger._wandb_init  # which has no public way in; W&B reads its environment once
+        for name, value in about.items():
+            if not given.get(name) and not os.environ.get(_VARIABLES[name]):
+                given[name] = value
+        logger._id = given.get("id")
 
 
 def forget_run() -> None:

@@ -41,7 +41,7 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().out
     rows = {}
     for arm in LEARNING_RATES:
-        with Path(f"runs/shapes_{arm}/version_1/metrics.csv").open() as file:
+        with Path(f"runs/shapes_{arm}/version_0/test/metrics.csv").open() as file:
             (rows[arm],) = csv.DictReader(file)
         assert f"$ qdgs fit --config configs/shapes_{arm}.yaml\n" in told
         assert f"lie in runs/shapes_{arm}/version_0\n" in told
@@ -50,7 +50,7 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     expected = [100 * float(row["test/loss"]) for row in rows.values()]
     assert shown == pytest.approx(expected, abs=0.05)
     assert shown[0] != shown[1]
-    assert not Path("runs/shapes_none/version_2").exists()  # named twice, trained once
+    assert not Path("runs/shapes_none/version_1").exists()  # named twice, trained once
     assert Image.open("runs/shapes_demo.png").width >= 640
     assert Path("kept").read_text() == "older"  # replaced, not written over
 

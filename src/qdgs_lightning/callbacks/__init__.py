@@ -6,6 +6,7 @@ from qdgs_lightning.callbacks.export import ExportWeights
 from qdgs_lightning.callbacks.identity_figures import IdentityFigures
 from qdgs_lightning.callbacks.qd_refresh import QDRefresh, RefreshError
 from qdgs_lightning.callbacks.restart_optimizer import RestartOptimizer
+from qdgs_lightning.callbacks.training_images import TrainingImages
 
 __all__ = [
     "ConfiguredRates",
@@ -15,4 +16,5 @@ __all__ = [
     "QDRefresh",
     "RefreshError",
     "RestartOptimizer",
+    "TrainingImages",
 ]

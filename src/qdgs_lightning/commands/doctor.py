@@ -1,6 +1,7 @@
 """``qdgs doctor``: what is missing, what does not fit, and how long a run will take."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -46,8 +47,10 @@ from qdgs_lightning.commands.doctor_resources import (
     check_versions,
     check_wandb,
 )
-from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.errors import ConfigError, QDGSError
 from qdgs_lightning.files import write_json
+
+_log = logging.getLogger(__name__)
 
 Check = Callable[[Plan], Iterable[Finding]]
 
@@ -80,6 +83,38 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("W&B", check_wandb),
     ("versions", check_versions),
 )
+
+
+# Those that a fit goes through before its loggers write anything: what they open and load, the fit
+# keeps or would open at once, and the rest costs nothing.
+BEFORE_A_FIT = (
+    *("generator", "guidance", "training set", "identity edits", "archive file", "init_from"),
+    *("ckpt_path", "training images", "align", "image sizes", "head", "grid", "bins", "trainer"),
+    *("batch", "disk"),
+)
+
+
+def refuse_unready(plan: Plan) -> None:
+    """Go through the checks that take no time, before a fit writes anything.
+
+    Args:
+        plan: The fit, its parts built.
+
+    Raises:
+        QDGSError: Something stands in the way; the first such thing that is found.
+    """
+    for name, check in CHECKS:
+        if name not in BEFORE_A_FIT:
+            continue
+        try:
+            for finding in check(plan):
+                if finding.state in STANDS_IN_THE_WAY:
+                    raise ConfigError(finding.to_sentence())
+        except QDGSError:
+            raise
+        except Exception as error:
+            # A check that fails says nothing of the fit, whose own error will be better.
+            _log.debug("%s could not be looked at: %s", name, error)
 
 
 def examine(words: Sequence[str], *, probe_seconds: float = 20.0) -> Iterator[Finding]:

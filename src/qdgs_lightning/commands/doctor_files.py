@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from qdgs_lightning.checkpoints import mismatch, read_checkpoint
+from qdgs_lightning.checkpoints import check_resumable, mismatch, read_checkpoint
 from qdgs_lightning.commands.doctor_findings import (
     Finding,
     failure,
@@ -20,7 +20,7 @@ from qdgs_lightning.commands.doctor_findings import (
 )
 from qdgs_lightning.commands.doctor_plan import Plan
 from qdgs_lightning.datamodules import FaceDataModule, SyntheticFaceDataModule
-from qdgs_lightning.datasets import RecordIOError, load_benchmarks, open_face_dataset
+from qdgs_lightning.datasets import RecordIOError, load_benchmarks
 from qdgs_lightning.datasets.image_folder import find_records
 from qdgs_lightning.datasets.record_index import read_index, read_property
 from qdgs_lightning.datasets.recordio import RecordFile
@@ -31,6 +31,7 @@ from qdgs_lightning.datasets.verification_folds import (
 )
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import PrincipalEdits, StyleGAN2Generator
+from qdgs_lightning.loggers import folder_of
 from qdgs_lightning.search import QDSearch
 from qdgs_lightning.search.files import read_tree
 from qdgs_lightning.search.resuming import evaluations_to_reach
@@ -109,10 +110,9 @@ def check_training_set(plan: Plan) -> Iterator[Finding]:
             "bring the .idx file, or let `qdgs data verify` look at the set",
         )
         return
-    images = open_face_dataset(path, on_bad_record=data.on_bad_record)
-    plan.num_classes = images.num_classes
-    images.check(prefer=data.image_size)  # raises what the fit would
+    images = data.open_images()  # raises what the fit would
     plan.images = images
+    plan.num_classes = images.num_classes
     found = f"{path}: {len(images):,} images of {images.num_classes:,} identities"
     if images.num_classes < 2:
         yield wrong(subject, found, "two identities are needed at least")
@@ -287,7 +287,7 @@ def check_checkpoint(plan: Plan) -> Iterator[Finding]:
             "ckpt_path", f"there is no {Path(path).absolute()}", "runs keep theirs in checkpoints/"
         )
         return
-    plan.cli.check_checkpoint()
+    check_resumable(path, plan.callbacks, folder_of(plan.loggers, plan.root))
     if plan.model is not None and Path(path).is_file():
         _load_checkpoint(plan.model, Path(path))
     yield ok("ckpt_path", str(path))

@@ -61,6 +61,11 @@ class Finding:
         """What was found, and what to do about it."""
         return f"{self.found} -> {self.advice}" if self.advice else self.found
 
+    def to_sentence(self) -> str:
+        """Return the line as the sentence of an error."""
+        advice = f": {self.advice}" if self.advice else ""
+        return f"{self.subject}: {self.found.rstrip('.')}{advice.rstrip('.')}."
+
     def to_json(self) -> dict[str, object]:
         """Return the line in JSON types."""
         return asdict(self)

@@ -65,14 +65,6 @@ class UnrunCLI(TrainerCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
 
-    def check_checkpoint(self) -> None:
-        """Look at ``ckpt_path`` as a fit does.
-
-        Raises:
-            ConfigError: It is missing, or no checkpoint.
-        """
-        super()._parse_ckpt_path()
-
     def build(self, part: str) -> Any:  # noqa: ANN401 (whatever the part is)
         """Build one part of the configuration, such as ``model``."""
         config = self.config.clone()
@@ -111,7 +103,7 @@ class Plan:
     command: Command
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    cli: UnrunCLI | None = None
+    cli: TrainerCLI | None = None
     model: LightningModule | None = None
     data: LightningDataModule | None = None
     callbacks: list[Callback] = field(default_factory=list)
@@ -215,12 +207,17 @@ class Plan:
         return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
 
     @property
+    def root(self) -> Path:
+        """Where a fit without loggers would write."""
+        return Path(self.settings.get("default_root_dir") or ".")
+
+    @property
     def folder(self) -> Path:
         """Where the run would write."""
         if self.command == "search":
             return Path(self.settings["output"]).parent
         saving = next((str(logger.save_dir) for logger in self.loggers if logger.save_dir), None)
-        return Path(saving or self.settings.get("default_root_dir") or ".")
+        return Path(saving or self.root)
 
 
 def command_of(words: Sequence[str]) -> tuple[Command, list[str]]:
@@ -287,6 +284,28 @@ def make_plan(words: Sequence[str]) -> Plan:
     return plan
 
 
+def plan_of(cli: TrainerCLI) -> Plan:
+    """Describe the fit that a command has built and not begun.
+
+    Args:
+        cli: With its trainer, model and data.
+    """
+    trainer: Trainer = cli.trainer
+    plan = Plan(
+        command="fit",
+        settings=cli.config["fit"]["trainer"].as_dict(),
+        cli=cli,
+        model=cli.model,
+        data=cli.datamodule,
+        callbacks=list(trainer.callbacks),  # type: ignore[attr-defined]
+        loggers=list(trainer.loggers),
+        trainer=trainer,
+        built={"model", "data", "trainer"},
+    )
+    _add_search(plan)
+    return plan
+
+
 @contextmanager
 def leaving_no_trace() -> Iterator[None]:
     """Give global sources of randomness, environment and settings back as they were.
@@ -347,15 +366,20 @@ def _plan_trainer(plan: Plan, words: list[str], *, named: bool) -> None:
     if not named and _trains_nothing(parsed):
         plan.command = "test"
         said = ", since there is nothing to train (`qdgs doctor fit` looks at it as a fit)"
+    _add_search(plan)
+    if plan.model is not None and plan.data is not None:
+        kinds = f"{type(plan.model).__name__} on {type(plan.data).__name__}"
+        plan.findings.append(ok("configuration", f"a {plan.command} of {kinds}{said}"))
+
+
+def _add_search(plan: Plan) -> None:
+    """Fill in what a fit searches."""
     if plan.command == "test":  # searches and draws nothing to learn from
         plan.callbacks = [c for c in plan.callbacks if not isinstance(c, QDRefresh)]
     elif isinstance(plan.data, SyntheticDataModule):
         plan.generator, plan.guidance = plan.data.generator, plan.data.guidance
     if plan.refresh is not None:
         plan.search = plan.refresh.config
-    if plan.model is not None and plan.data is not None:
-        kinds = f"{type(plan.model).__name__} on {type(plan.data).__name__}"
-        plan.findings.append(ok("configuration", f"a {plan.command} of {kinds}{said}"))
 
 
 def _trains_nothing(parsed: Any) -> bool:  # noqa: ANN401 (a Namespace of jsonargparse)

@@ -98,6 +98,7 @@ class FaceBenchmarks:
         self.seed = seed
         self.benchmarks: dict[str, VerificationPairs] = {}
         self.predict_images: NamedImages | None = None
+        self._opened = ""
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -113,16 +114,19 @@ class FaceBenchmarks:
         }
 
     def open_benchmarks(self, stage: str) -> None:
-        """Open what a stage looks at: benchmarks, or the images to embed.
+        """Open what a stage looks at: benchmarks, or the images to embed; once.
 
         Raises:
             QDGSError: A file is damaged.
             DataModuleError: The settings leave nothing to do.
         """
+        if stage == self._opened:
+            return
         if stage == "predict":
             if self.predict_path is None:
                 raise DataModuleError("Nothing to embed: set `data.init_args.predict`.")
             self.predict_images = open_named_images(self.predict_path, image_size=self.image_size)
+            self._opened = stage
             return
         names = self.test_on if stage == "test" else self.validate_on
         if names and self.benchmark_root is None:
@@ -142,6 +146,7 @@ class FaceBenchmarks:
                 f"None of {', '.join(names) or 'no benchmarks'} is in {self.benchmark_root}: set "
                 "`data.init_args.benchmarks` to the folder that holds them."
             )
+        self._opened = stage
 
     def _check_folds(self) -> None:
         """Refuse benchmarks that have no accuracy, and warn of those whose accuracy means little.
@@ -241,6 +246,11 @@ class FaceBenchmarks:
             )
             images = self.augmentation(images, generator=random)
         return images, classes
+
+    def label_names(self, labels: Sequence[Tensor]) -> list[str]:
+        """Name the identity of each training image, by its class ``[n]``."""
+        (classes,) = labels
+        return [f"identity {number}" for number in classes.tolist()]
 
     def image_loader(
         self,

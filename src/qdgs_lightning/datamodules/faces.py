@@ -14,6 +14,11 @@ from qdgs_lightning.datamodules.resuming import ResumableSampler
 from qdgs_lightning.datasets import open_face_dataset
 from qdgs_lightning.seeding import check_seed
 
+_NOTHING = (
+    "There is nothing to train on: set `data.init_args.train`, or take SyntheticFaceDataModule for "
+    "images of a generator."
+)
+
 
 class FaceImages(Protocol):
     """A dataset of ``(uint8 RGB [3, H, W], identity)``."""
@@ -115,10 +120,7 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
             DataModuleError: There is none.
         """
         if self._images is None:
-            raise DataModuleError(
-                "There is nothing to train on: set `data.init_args.train`, or take "
-                "SyntheticFaceDataModule for images of a generator."
-            )
+            raise DataModuleError(_NOTHING)
         return self._images.num_classes
 
     def setup(self, stage: str) -> None:
@@ -131,12 +133,23 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         self.open_benchmarks(stage)
         if stage != "fit":
             return
-        if self.train_path is not None and self._images is None:
+        if self.open_images().num_classes < 2:
+            raise DataModuleError(f"{self.train_path} holds a single identity; two are needed.")
+
+    def open_images(self) -> FaceImages:
+        """Open the training set, once, and return it.
+
+        Raises:
+            QDGSError: It is damaged.
+            DataModuleError: There is none.
+        """
+        if self._images is None:
+            if self.train_path is None:
+                raise DataModuleError(_NOTHING)
             images = open_face_dataset(self.train_path, on_bad_record=self.on_bad_record)
             images.check(prefer=self.image_size)
             self._images = images
-        if self.num_classes < 2:
-            raise DataModuleError(f"{self.train_path} holds a single identity; two are needed.")
+        return self._images
 
     def train_dataloader(self) -> DataLoader[FaceItem]:
         """Load the training set in the order of the epoch.
