@@ -34,6 +34,7 @@ from qdgs_lightning.loggers import (
 )
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
+from qdgs_lightning.remarks import without_remarks
 from qdgs_lightning.tasks import FaceRecognizer
 from qdgs_lightning.wandb_runs import (
     forget_run,
@@ -83,6 +84,18 @@ class TrainerCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         try:
+            self._run(args)
+        except BaseException:
+            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
+            raise
+        else:
+            finish_wandb()
+        finally:
+            forget_run()
+
+    def _run(self, args: Sequence[str] | None) -> None:
+        """Parse, build and run, without the remarks of other libraries."""
+        with without_remarks():
             super().__init__(
                 LightningModule,
                 LightningDataModule,
@@ -100,13 +113,6 @@ class TrainerCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 args=None if args is None else list(args),
             )
-        except BaseException:
-            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
-            raise
-        else:
-            finish_wandb()
-        finally:
-            forget_run()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Take no abbreviations for options, and head saved configurations with our version."""
