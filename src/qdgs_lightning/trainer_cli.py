@@ -35,6 +35,7 @@ from qdgs_lightning.loggers import (
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
 from qdgs_lightning.remarks import without_remarks
+from qdgs_lightning.saved_configs import folder_note
 from qdgs_lightning.tasks import FaceRecognizer
 from qdgs_lightning.wandb_runs import (
     forget_run,
@@ -52,7 +53,8 @@ class SaveRunConfig(SaveConfigCallback):
 
     It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
     goes on in a folder that has one: no file is ever replaced. Its first lines say which git
-    revision the folder had that the command was started in, and the version of the package. W&B
+    revision the folder had that the command was started in, the version of the package, and that
+    folder, in which relative paths are found from any other. W&B
     gets the configuration nested as it is, and finds the revision by itself.
     """
 
@@ -66,7 +68,9 @@ class SaveRunConfig(SaveConfigCallback):
         path = self.path = _unused(folder / "config.yaml")
         with replacing(path) as unfinished:
             text = self.parser.dump(self.config, skip_unset=False)
-            unfinished.write_text(f"# {_revision()}\n{text}")
+            version, _, rest = text.partition("\n")
+            note = folder_note(folder)
+            unfinished.write_text(f"# {_revision()}\n{version}\n{note}\n{rest}")
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):

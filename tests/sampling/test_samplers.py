@@ -132,6 +132,21 @@ def test_archive_pool_can_be_even_over_cells_alone() -> None:
         ArchiveSampler(bins=BINS, even_over="elites")  # type: ignore[arg-type]
 
 
+def test_quotas_come_before_evenness_over_cells() -> None:
+    sampler = ArchiveSampler(
+        bins=BINS, even_over="cells", proportions={"low": 0.75, "high": 0.25}, max_repeats=50
+    )
+    candidates = _candidates(sampler, _archive())
+    pool = sampler.draw(candidates, 400, random=seeded_generator(1))
+    drawn = torch.bincount(_truth(pool.latents), minlength=4)
+    assert (int(drawn[:2].sum()), int(drawn[2:].sum())) == (300, 100)
+    _, inverse = torch.unique(pool.latents, dim=0, return_inverse=True)
+    times = torch.bincount(inverse)
+    for joint in range(4):
+        of_bin = times[inverse[_truth(pool.latents) == joint].unique()]
+        assert int(of_bin.max() - of_bin.min()) <= 1
+
+
 def test_elites_that_left_their_bin_are_dropped() -> None:
     archive = _archive()
     lied = archive.measures.clone()

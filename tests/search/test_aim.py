@@ -95,6 +95,7 @@ def test_a_step_aims_at_the_middle_of_its_cell_give_or_take_a_fifth() -> None:
     assert np.abs(off).max() < 0.2 + 1e-3
     assert np.abs(off).max() > 0.1  # no two tries end in the same place
     assert off.std(axis=0).min() > 0.05
+    assert np.abs(off.mean(axis=0)).max() < 0.06  # to either side alike
     np.testing.assert_allclose(
         flight.steps[:, :2], middles + off - aim.models.positions[flight.models], atol=1e-3
     )
@@ -167,7 +168,7 @@ def curved_aim(rows: int, *, objective_min: float | None = None) -> Aim:
 def test_promises_equal_plain_loops(objective_min: float | None) -> None:
     aim = curved_aim(5, objective_min=objective_min)
     aim.damping, models = 0.05, aim.models
-    survey = survey_of({(x, y): float(x * y % 7) / 7 for x in range(8) for y in range(9)})
+    survey = survey_of({(x, y): 0.3 + x * y % 7 / 7 for x in range(8) for y in range(9)})
     cells = np.arange(0, 144, 3)
     noise = rng(9).gumbel(size=(5, len(cells)))
     found, promised = aim._match(survey, cells, survey.centres(cells), rng(9))
@@ -202,6 +203,17 @@ def test_promises_equal_plain_loops(objective_min: float | None) -> None:
     assert len({*found.tolist()}) > 3
     lengths = models.reach(survey.centres(cells), 0.05).length
     assert 0.2 < (lengths > 2).mean() < 0.8
+
+
+def test_climbs_go_as_far_as_curvature_allows() -> None:
+    aim = aim_from([[5.5, 5.5]] * 3)
+    aim.models.curvature[:3] = [0.025, 0.4, 10]
+    aim._climb = 1.0
+    rows = np.arange(3)
+    lengths = np.array([np.linalg.norm(aim._drift(rows, rng(seed)), axis=1) for seed in range(60)])
+    # Anywhere up to the climb, or to where curvature makes it a tenth of a cell.
+    np.testing.assert_allclose(lengths.max(axis=0), [1, 0.5, 0.1], atol=0.06)
+    np.testing.assert_allclose(lengths.mean(axis=0), [0.5, 0.25, 0.05], atol=0.08)
 
 
 def flown(aim: Aim, misses: Floats, gains: float = 1.0) -> Flight:

@@ -56,20 +56,19 @@ def test_quality_lies_between_quantiles_of_the_elites() -> None:
 
 
 def test_targets_are_drawn_in_proportion_to_what_they_are_worth() -> None:
-    # In a row: empty, poor, good, empty; all but the corners have more empty cells beside them.
-    archive = filled({(0, 1): 0.0, (0, 2): 1.0}, grid=(1, 4))
+    # A row of empty, poor, good, as good, and empty cells.
+    archive = filled({(0, 1): 0.0, (0, 2): 1.0, (0, 3): 1.0}, grid=(1, 5))
     survey = CellSurvey(archive)
-    tries = np.array([1, 0, 0, 4], np.float32)
+    tries = np.array([1, 8, 0, 0, 4], np.float32)
     rng = np.random.default_rng(0)
-    first = [int(survey.targets(1, tries, 0.5, rng)[0]) for _ in range(6000)]
-    # An empty cell is worth 1, the poor one half of its gain, the good one next to nothing; less
-    # for every time that it was tried.
-    gain = min(float(survey.cell_quality[2] - survey.cell_quality[1]) + 0.02, 1)
-    worth = np.array([1 / 2, 0.5 * gain, 0.5 * 0.001, 1 / 5])
-    shares = np.bincount(first, minlength=4) / 6000
+    first = [int(survey.targets(1, tries, 9, rng)[0]) for _ in range(6000)]
+    # An empty cell is worth 1, the poor one nine times what it may gain, at most the whole scale;
+    # one as good as its neighbour may gain a fiftieth. Less for every time that it was tried.
+    worth = np.array([1 / 2, 9 / 9, 9 * 0.02, 9 * 0.02, 1 / 5])
+    shares = np.bincount(first, minlength=5) / 6000
     np.testing.assert_allclose(shares, worth / worth.sum(), atol=0.025)
-    both = survey.targets(9, tries, 0.5, rng)
-    assert sorted(both.tolist()) == [0, 1, 2, 3]
+    everything = survey.targets(9, tries, 9, rng)
+    assert sorted(everything.tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_no_target_lies_apart_from_all_elites() -> None:

@@ -199,6 +199,21 @@ def test_an_archive_is_learnt_from_once() -> None:
     np.testing.assert_allclose(at_edge, [0, 16], atol=1e-2)
 
 
+def test_of_too_many_samples_the_newest_wait() -> None:
+    exploration, survey = _exploration(rare=4.0)
+    drawn = np.random.default_rng(1).standard_normal((12_000, 2)).astype(np.float32)
+    points, _ = exploration.fresh(
+        survey,
+        2000,
+        draw=lambda n: drawn[:n],
+        tries=np.zeros(16, np.float32),
+        rng=np.random.default_rng(1),
+    )
+    taken = {tuple(row) for row in points.tolist()}
+    left = [tuple(row) for row in drawn.tolist() if tuple(row) not in taken]
+    assert [tuple(row) for row in exploration._waiting.tolist()] == left[-8192:]
+
+
 def test_lines_are_those_of_the_publication() -> None:
     exploration, survey = _exploration(rare=4.0)
     # On a diagonal, so that noise alone leaves it.

@@ -275,6 +275,24 @@ def test_cells_that_nothing_entered_are_noted_as_tried_in_vain() -> None:
             np.testing.assert_array_equal(emitter._aim.tries, tried)
 
 
+def test_parents_are_elites_beside_the_cells_wanted_most() -> None:
+    evaluate = linear_problem(6, 2)
+    archive = make_archive(6, 2, cells=20)
+    begin(archive, evaluate, n=400)
+    off: list[list[float]] = [[], []]
+    for seed in range(40):
+        emitter = TargetedEmitter(archive, num_parents=4, batch_size=40, seed=seed)
+        parents = emitter.ask_dqd()
+        assert emitter._survey is not None
+        assert emitter._targets is not None
+        at = (evaluate(parents)[1] + 2) * 5
+        for which, part in enumerate((slice(0, 4), slice(-4, None))):
+            wanted = emitter._survey.centres(emitter._targets[part])
+            apart = np.linalg.norm(wanted[:, None] - at[None], axis=2)
+            off[which].append(float(apart.min(axis=1).mean()))
+    assert np.mean(off[0]) < 0.7 * np.mean(off[1])
+
+
 def test_models_are_in_standard_deviations_and_cells() -> None:
     evaluate = linear_problem(4, 2)
     archive = GridArchive(

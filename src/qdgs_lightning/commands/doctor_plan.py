@@ -13,7 +13,6 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-import yaml
 from huggingface_hub import constants
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
@@ -22,6 +21,7 @@ from torch.utils.data import Dataset
 from qdgs_lightning.callbacks import QDRefresh
 from qdgs_lightning.commands.doctor_findings import Finding, failure, ok, wrong
 from qdgs_lightning.commands.search import search as search_command
+from qdgs_lightning.config_files import read_yaml
 from qdgs_lightning.datamodules import (
     FaceDataModule,
     ShapesDataModule,
@@ -34,6 +34,7 @@ from qdgs_lightning.guidance import Guidance, GuidanceWrapper, PromptGuidance
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import SearchConfig
+from qdgs_lightning.shipped_configs import find_config
 from qdgs_lightning.trainer_cli import TrainerCLI
 
 Command = Literal["fit", "test", "search"]
@@ -246,15 +247,14 @@ def command_of(words: Sequence[str]) -> tuple[Command, list[str]]:
     files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
     if not files:
         raise ConfigError("There is nothing to look at: name a YAML file with --config.")
-    for path in files:
+    for file in files:
+        path = find_config(file)
         try:
-            keys = yaml.safe_load(Path(path).read_text())
+            keys = read_yaml(path)
         except OSError as error:
             raise ConfigError(
                 f"The configuration {path} cannot be read ({error.strerror}): check the path."
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError):
-            continue  # the parser says where
         if isinstance(keys, dict):
             if any(key in keys for key in _ONLY_FIT):
                 return "fit", list(words)

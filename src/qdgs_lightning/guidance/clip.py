@@ -335,7 +335,7 @@ def _what_to_bring(model: str, pretrained: str | None, error: Exception) -> str:
             "it."
         )
     entry = open_clip.get_pretrained_cfg(model, pretrained)
-    where = entry.get("hf_hub") or entry.get("url")
+    where = str(entry.get("hf_hub") or entry.get("url")).rstrip("/")
     return (
         f"The weights '{pretrained}' of {model} could not be downloaded ({type(error).__name__}): "
         f"fetch them from {where} on another machine (open_clip_model.safetensors where it is a "
