@@ -40,6 +40,7 @@ from qdgs_lightning.loggers import (
 )
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
+from qdgs_lightning.remarks import without_remarks
 from qdgs_lightning.run_places import free_folder, placed, read_record, run_of, write_record
 from qdgs_lightning.saved_configs import folder_note
 from qdgs_lightning.tasks import FaceRecognizer
@@ -112,6 +113,18 @@ class TrainerCLI(LightningCLI):
     def __init__(self, args: Sequence[str] | None = None) -> None:
         self.words = sys.argv[1:] if args is None else list(args)
         try:
+            self._run(args)
+        except BaseException:
+            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
+            raise
+        else:
+            finish_wandb()
+        finally:
+            forget_run()
+
+    def _run(self, args: Sequence[str] | None) -> None:
+        """Parse, build and run, without the remarks of other libraries."""
+        with without_remarks():
             super().__init__(
                 LightningModule,
                 LightningDataModule,
@@ -129,13 +142,6 @@ class TrainerCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 args=None if args is None else list(args),
             )
-        except BaseException:
-            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
-            raise
-        else:
-            finish_wandb()
-        finally:
-            forget_run()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Take no abbreviations for options, and head saved configurations with our version."""

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from qdgs_lightning.commands.shapes_report import markdown, terminal_table
 from qdgs_lightning.commands.shapes_runs import ARMS, ArchiveOf, Arm, Experiment, Job, PhaseOne, Run
+from qdgs_lightning.commands.shapes_seeds import write_summary
 from qdgs_lightning.commands.table_configs import Config, keep_settings
 from qdgs_lightning.commands.table_intervals import read_results
 from qdgs_lightning.commands.table_jobs import TableError, distinct, work_off
@@ -26,6 +27,7 @@ def shapes_table(
     annotator: str | None = "shapes_annotator",
     output: Path = Path("runs/shapes_table"),
     page: Path | None = Path("docs/results/shapes.md"),
+    summary: Path | None = None,
     jobs: int | None = None,
 ) -> None:
     """Compare what classifiers learn from samplers, for every colour bias of the training set.
@@ -44,6 +46,7 @@ def shapes_table(
         annotator: Weights of the annotator that judges the pools, or null for no judgement.
         output: Folder of results, checkpoints, archives and logs.
         page: Page whose measured part is renewed, or null for none.
+        summary: JSON file that gets means and intervals too, as `qdgs shapes-demo` shows them.
         jobs: How many processes work at once; as many as there are cores by default.
 
     Raises:
@@ -73,6 +76,8 @@ def shapes_table(
     if page is not None:
         write_measured(page, markdown(results), title="Shapes")
         console.print(f"Page: {page}", highlight=False)
+    if summary is not None:
+        write_summary(summary, results)
     console.print(
         f"Run folders with their figures: {output / 'logs'}; pools: {output / 'pools'}; "
         f"results: {output / 'results'}",
