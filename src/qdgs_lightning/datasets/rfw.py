@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from qdgs_lightning.datasets.pair_people import find_people
 from qdgs_lightning.datasets.pairs_list import read_pairs_file
 from qdgs_lightning.datasets.verification_bin import read_verification_bin
 from qdgs_lightning.datasets.verification_pairs import located
@@ -105,6 +106,7 @@ def _read_tree(root: Path, race: str, *, name: str, image_size: int) -> Verifica
         is_same=is_same,
         image_size=image_size,
         dialect=f"{pairs_file}, {found.dialect}",
+        people=find_people(paths, pairs, is_same),
     )
 
 

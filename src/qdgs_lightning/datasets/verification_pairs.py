@@ -21,6 +21,7 @@ from torch import Tensor
 
 from qdgs_lightning.datasets.folder_walk import visible
 from qdgs_lightning.datasets.image_folder import IMAGE_SUFFIXES
+from qdgs_lightning.datasets.pair_people import find_people
 from qdgs_lightning.datasets.pairs_list import (
     Pair,
     PairList,
@@ -73,6 +74,7 @@ def read_verification_folder(
         is_same=is_same,
         image_size=image_size,
         dialect=f"{path}, {found.dialect}",
+        people=find_people(paths, indices, is_same),
     )
 
 

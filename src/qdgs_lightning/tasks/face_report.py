@@ -145,7 +145,7 @@ class FaceReport:
         """
         found = self.fairness[name]
         names = {group: group.removeprefix(f"{name}_") for group in found.num_same}
-        about = f"intervals of 95 % by {found.num_bootstrap} bootstrap replicates"
+        about = f"intervals of 95 % by {found.num_bootstrap} replicates of {found.resampled}"
         table = _table(f"{name}: accuracy, % ({about})", "own thresholds", "one threshold")
         kinds = (found.own, found.pooled)
         for group, short in names.items():
