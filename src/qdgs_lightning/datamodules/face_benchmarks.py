@@ -122,7 +122,9 @@ class FaceBenchmarks:
         if stage == "predict":
             if self.predict_path is None:
                 raise DataModuleError("Nothing to embed: set `data.init_args.predict`.")
-            self.predict_images = open_named_images(self.predict_path, image_size=self.image_size)
+            self.predict_images = open_named_images(
+                self.predict_path, image_size=self.image_size, one_size=True
+            )
             return
         names = self.test_on if stage == "test" else self.validate_on
         if names and self.benchmark_root is None:

@@ -39,12 +39,16 @@ class NamedImages(Dataset[tuple[Tensor, int]]):
         return self.images[index][0], index
 
 
-def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages:
+def open_named_images(
+    path: str | Path, *, image_size: int = 112, one_size: bool = False
+) -> NamedImages:
     """Open images for `qdgs predict`.
 
     Args:
         path: A training set, see `open_face_dataset`, or the ``.bin`` file of a benchmark.
         image_size: Side to which the images of a benchmark are brought.
+        one_size: Whether images go into batches, so that one of another size than the others is
+            named at once; see `FaceImages.check`.
 
     Returns:
         The images. Those of records are called by their keys, those of folders by their paths below
@@ -63,7 +67,8 @@ def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages
         places = range(len(images))
         return NamedImages(images, names=[str(i) for i in places], identities=[-1 for _ in places])
     faces = open_face_dataset(path)
-    faces.check(prefer=image_size)
+    if one_size:
+        faces.check(prefer=image_size)
     if isinstance(faces, FaceFolderDataset):
         names = [os.path.relpath(file, faces.root) for file in faces.paths]
     else:
