@@ -75,6 +75,21 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert hits / trials >= 0.86  # 0.95 less three standard deviations of 60 trials
 
 
+def test_a_pair_counts_as_often_as_both_its_people_were_drawn() -> None:
+    distances, people = pairs_of(6, 4, apart=1.0, seed=3)
+    same = people[:, 0] == people[:, 1]
+    generator, found = torch.Generator().manual_seed(7), []
+    for _ in range(30):
+        counts = torch.randint(6, (6,), generator=generator).bincount(minlength=6)
+        times = torch.where(same, counts[people[:, 0]], counts[people].prod(dim=1))
+        repeated, kinds = distances.repeat_interleave(times), same.repeat_interleave(times)
+        u = mannwhitneyu(repeated[~kinds], repeated[kinds]).statistic
+        found.append(u / int(kinds.sum()) / int((~kinds).sum()))
+    auc = identity_separation(distances, people, num_bootstrap=30, seed=7).auc
+    low, high = (np.quantile(found, q, method=m) for q, m in ((0.025, "lower"), (0.975, "higher")))  # type: ignore[call-overload]
+    assert (auc.low, auc.high) == pytest.approx((low, high))
+
+
 def test_the_seed_decides() -> None:
     distances, people = pairs_of(12, 5, apart=1.0, seed=2)
     first, again, other = (

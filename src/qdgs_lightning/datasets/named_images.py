@@ -53,7 +53,8 @@ def open_named_images(
         path: A ``.rec`` file or a folder that holds one, a folder of images, with one folder for
             each identity or flat, or the ``.bin`` file of a benchmark.
         image_size: Side to which the images of a benchmark are brought.
-        one_size: Whether images of another size than the others are refused.
+        one_size: Whether images go into batches, so that one of another size than the others is
+            named at once; see `FaceImages.check`.
 
     Returns:
         The images. Those of records are called by their keys, those of folders by their paths below
