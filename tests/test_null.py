@@ -44,14 +44,13 @@ NEEDED: dict[str, dict[str, Any]] = {
     "FaceRecognizer": {"backbone": {"class_path": "MobileFaceNet"}, **OPTIMIZER},
 }
 COMMANDS: dict[str, dict[str, Any]] = {
-    "search": {"generator": TOY, "guidance": {"class_path": "tests.toys.ToyGuidance"}},
+    "search": {
+        "generator": TOY,
+        "guidance": {"class_path": "tests.toys.ToyGuidance"},
+        "search": {},
+    },
     "export": {"data": {"class_path": "SyntheticFaceDataModule"}},
     "audit": {"source": {"class_path": "ImageSet", "init_args": {"path": "absent"}}},
-    "convert": {"checkpoint": "absent"},
-    "data pack": {"source": "absent"},
-    "data unpack": {"source": "absent"},
-    "data inspect": {"path": "absent"},
-    "data verify": {"path": "absent"},
 }
 
 
@@ -133,10 +132,11 @@ def test_commands_refuse_null_by_name_where_their_signature_lacks_it(command: st
     function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
     parser = Parser(prog="qdgs", exit_on_error=False)
     parser.add_function_arguments(function, as_group=False, sub_configs=True)
-    base = {"search": {"search": {}, "output": "a.safetensors"}}.get(command, {})
-    given = {**base, **COMMANDS.get(command, {})}
-    if "output" in inspect.signature(function).parameters:
-        given.setdefault("output", "out")
+    taken = inspect.signature(function).parameters.values()
+    files = {
+        p.name: "absent" for p in taken if p.default is p.empty and p.annotation in (Path, str)
+    }
+    given = {**files, **COMMANDS.get(command, {})}
     for option, null, default in parameters(function):
         if null:
             parser.parse_object({**given, option: None})

@@ -38,9 +38,9 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     Path("runs/shapes_demo.png").write_text("older")
     Path("kept").hardlink_to("runs/shapes_demo.png")
     main(["shapes-demo", "--configs", "configs", "--arms", "[none,qd,none]"])
-    shown = capsys.readouterr()
-    told, log = shown.out, Path("runs/shapes_demo.log").read_text()
-    assert not shown.err
+    printed = capsys.readouterr()
+    told, log = printed.out, Path("runs/shapes_demo.log").read_text()
+    assert not printed.err
     assert len(told.splitlines()) <= 30  # our own: two commands, two lines of epochs each, a table
     assert "Training qd: done, 2 of 2 in" in told
     assert "all that the runs printed: runs/shapes_demo.log\n" in told

@@ -30,7 +30,7 @@ class Calibration(NamedTuple):
 
     ranges: tuple[tuple[float, float], ...]
     threshold_min: float
-    prior_span: tuple[tuple[float, float], ...] | None
+    prior_span: tuple[tuple[float, float], ...] | None = None
 
 
 def calibrate(config: SearchConfig, sample: Evaluated, *, names: tuple[str, ...]) -> Calibration:
