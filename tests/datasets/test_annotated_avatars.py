@@ -51,7 +51,10 @@ def test_clear_faces_are_nearly_what_was_drawn_and_junk_is_not() -> None:
     spoilt = [(images - drawn).abs().mean(dim=(1, 2, 3)) for images in (clear.images, junk.images)]
     assert spoilt[0].mean() < 0.035
     for kind in range(1, len(KINDS)):
-        assert spoilt[1][junk.kinds == kind].mean() > 0.05
+        off = spoilt[1][junk.kinds == kind]
+        assert off.mean() > 0.05
+        # Not a few of them are left as they were.
+        assert (off > 0.03).float().mean() > 0.9
 
 
 def test_published_face_prompts_are_captions_word_for_word() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from qdgs_lightning.datasets import avatar_people
 from qdgs_lightning.datasets.avatar_people import AvatarPeople
 from qdgs_lightning.datasets.avatars import ATTRIBUTES, Population
 from qdgs_lightning.errors import QDGSError
@@ -32,6 +33,15 @@ def test_equal_arguments_name_equal_sets() -> None:
     assert image.shape == (3, 64, 64)
     assert image.dtype == torch.uint8
     assert identity == 2
+
+
+def test_views_differ_also_where_images_are_drawn_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(avatar_people, "_CHUNK", 4)
+    people = _people(identities=2, images_per_identity=8)
+    for person in (0, 1):
+        mine = people.images[people.labels == person]
+        assert len({image.numpy().tobytes() for image in mine}) == 8
+    assert people.images.flatten(1).float().std(dim=1).min() > 1
 
 
 def test_only_those_who_are_asked_for() -> None:

@@ -43,10 +43,29 @@ def test_pairs_are_those_of_exhaustive_greedy_matching() -> None:
     assert {tuple(rows) for rows in members(groups)} == greedy_pairs(latents)
 
 
-def test_distances_count_in_all_coordinates_even_where_few_are_sought_by() -> None:
-    latents, bins = normal(61, 40), torch.zeros(61, dtype=torch.int64)
-    groups = group_by_neighbours(latents, bins=bins, neighbours=60, dims=3)
-    assert {tuple(rows) for rows in members(groups)} == greedy_pairs(latents)
+def greedy_groups(latents: Tensor, size: int) -> set[tuple[int, ...]]:
+    """Take proposals from the closest to the widest: a row and some that are next in distance."""
+    distances = torch.cdist(latents.double(), latents.double())
+    free, groups = set(range(len(latents))), set()
+    while len(free) >= size:
+        proposals = []
+        for row in free:
+            others = sorted(free - {row}, key=lambda other: float(distances[row, other]))
+            for first in range(len(others) - size + 2):
+                group = others[first : first + size - 1]
+                proposals.append((float(distances[row, group[-1]]), (row, *group)))
+        for _, proposed in sorted(proposals):
+            if free.issuperset(proposed):
+                free -= set(proposed)
+                groups.add(tuple(sorted(proposed)))
+    return groups
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_distances_count_in_all_coordinates_even_where_few_are_sought_by(size: int) -> None:
+    latents, bins = normal(31, 40), torch.zeros(31, dtype=torch.int64)
+    groups = group_by_neighbours(latents, bins=bins, size=size, neighbours=30, dims=3)
+    assert {tuple(rows) for rows in members(groups)} == greedy_groups(latents, size)
 
 
 def test_neighbours_are_sought_by_principal_components() -> None:

@@ -1,10 +1,11 @@
 """The tables of a test of a recogniser, as a terminal of 80 columns shows them."""
 
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 import torch
-from matplotlib.container import ErrorbarContainer
+from matplotlib.container import BarContainer, ErrorbarContainer
 from rich.console import Console
 
 from qdgs_lightning.metrics import group_verification, verification_accuracy
@@ -82,6 +83,44 @@ def test_error_bars_are_the_intervals_of_the_table() -> None:
     estimates = [each.accuracies[name] for each in (found.own, found.pooled) for name in names]
     assert ends == [pytest.approx([each.low, each.high]) for each in estimates]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["african", "asian", "indian"]
+
+
+def test_numbers_of_groups_and_of_others_stay_apart() -> None:
+    names = ["rfw_african", "rfw_asian"]
+    report, _ = shown(names, "rfw")
+    found = report.fairness["rfw"]
+    assert report.ungrouped == {}
+    grouped = [report.results[name].accuracy for name in names]
+    assert report.mean == pytest.approx(sum(grouped) / 2)
+    lfw = report.results["rfw_asian"]._replace(accuracy=0.75)
+    wider = replace(report, results={**report.results, "lfw": lfw})
+    assert list(wider.ungrouped) == ["lfw"]
+    assert wider.mean == 0.75
+    scalars = wider.scalars()
+    assert (scalars["mean"], scalars["lfw"]) == (0.75, 0.75)
+    assert found.merged_pooled is not None
+    for kind, accuracies, sides in (
+        ("own", found.own, found.merged_own),
+        ("pooled", found.pooled, found.merged_pooled),
+    ):
+        assert sides is not None
+        values = [accuracies.accuracies[name].value for name in names]
+        assert scalars[f"rfw/{kind}/worst"] == min(values)
+        assert scalars[f"rfw/{kind}/disparate_impact"] == pytest.approx(min(values) / max(values))
+        dark, light = (sides.accuracies[side].value for side in ("dark", "light"))
+        assert scalars[f"rfw/{kind}/dark_to_light"] == pytest.approx(dark / light)
+    ((name, figure),) = wider.bars()
+    assert name == "rfw"
+    heights = {
+        series.get_label(): [bar.get_height() for bar in series]
+        for axes in figure.axes
+        for series in axes.containers
+        if isinstance(series, BarContainer)
+    }
+    for label, accuracies in (("own thresholds", found.own), ("one threshold", found.pooled)):
+        wanted = [accuracies.accuracies[group].value for group in names]
+        scale = 100 if max(heights[label]) > 1 else 1  # of percent, or of shares
+        assert heights[label][:2] == pytest.approx([scale * value for value in wanted])
 
 
 @pytest.mark.parametrize("length", [12, 60])
