@@ -118,7 +118,7 @@ def test_python_m_is_the_twin() -> None:
         ("CSVLogger", "CVSLogger", "did you mean 'CSVLogger'?"),
         ("0.05", "five", "lr: expected float, not 'five'"),
         ("tests.boring.BoringTask", "Nonsense", "there is no class 'Nonsense'"),
-        ("{lr: 0.05}", "{lr: 0.05", "Problems parsing config"),
+        ("{lr: 0.05}", "{lr: 0.05", "config.yaml is not YAML in line 6, column 5 ("),
     ],
 )
 def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, told: str) -> None:
@@ -137,7 +137,10 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         ),
         (["dta"], "there is no command 'dta' (did you mean 'data'?)"),
         (["data", "verfy"], "there is no command 'data verfy' (did you mean 'data verify'?)"),
-        (["data", "x"], "(it has data inspect, data verify, data pack, data unpack)"),
+        (
+            ["data", "x"],
+            "(it has data inspect, data verify, data pack, data unpack, data identities)",
+        ),
         (["data", "verify", "--pth", "x"], "did you mean '--path'?"),
         (["fit", "--confg", "x.yaml"], "did you mean '--config'?"),
         (["fit", "--trainer.max_epoch=1"], "did you mean '--trainer.max_epochs'?"),
@@ -145,7 +148,7 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         (["search", "--search.grd=[3,3]"], "did you mean '--search.grid'?"),
         (["search", "--search.algorithm=targetted"], "'targeted'"),
         (["shapes-demo", "--arm=[qd]"], "did you mean '--arms'?"),
-        (["fit", "--config", "none.yaml"], "File does not exist"),
+        (["fit", "--config", "none.yaml"], "/none.yaml is not there"),
         (["fit"], "are required: fit.data, fit.model (give them in a YAML file"),
     ],
 )
@@ -159,8 +162,8 @@ def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], to
         (["fit", "--trainer.accelerator", "foo"], "foo"),
         (["fit", "--trainer.strategy", "foo"], "foo"),
         (["fit", "--trainer.precision", "bf16-mixed", "--trainer.devices", "0"], "devices"),
-        (["test", "--ckpt_path", "last"], "no checkpoint 'last'"),
-        (["test", "--ckpt_path", "best"], "no checkpoint 'best'"),
+        (["test", "--ckpt_path", "last"], "/last': runs keep theirs"),
+        (["test", "--ckpt_path", "best"], "/best': runs keep theirs"),
     ],
 )
 def test_settings_of_the_trainer_are_complained_of_in_a_sentence(

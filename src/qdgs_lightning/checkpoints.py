@@ -102,7 +102,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(
-            f"There is no checkpoint '{path}': runs keep theirs in <run folder>/checkpoints."
+            f"There is no checkpoint '{path.absolute()}': runs keep theirs in "
+            "<run folder>/checkpoints."
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

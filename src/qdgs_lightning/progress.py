@@ -5,11 +5,13 @@ where the output is a file or a pipe it prints a line at the start, one every 30
 the end. No line is longer than 80 columns, and the time left is always among what is shown.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import IO
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -131,6 +133,7 @@ def progress(
     bar: bool = True,
     aside: bool = False,
     brief: bool = False,
+    file: IO[str] | None = None,
 ) -> Iterator[Meter]:
     """Show how far a piece of long work is, for as long as the context is open.
 
@@ -145,6 +148,8 @@ def progress(
             commands whose standard output is a report.
         brief: Whether the work is usually over at once, so that lines come only after 30 seconds;
             it is shown aside.
+        file: Where to write in place of standard output, such as the one that was there before
+            other output was sent elsewhere.
 
     Yields:
         A `Meter` to report to.
@@ -155,7 +160,7 @@ def progress(
         ...         pack(image)
         ...         meter.advance()
     """
-    console = Console(stderr=aside or brief, quiet=not shown)
+    console = Console(file=file, stderr=aside or brief, quiet=not shown)
     meter = Meter(doing, total, start=start, unit=unit, console=console)
     if not shown:
         yield meter
@@ -172,7 +177,16 @@ def _bar(meter: Meter, console: Console, *, transient: bool) -> Iterator[None]:
     """Keep a bar on a terminal; it redraws itself."""
     name = TextColumn("{task.description}", markup=False)
     columns = name, BarColumn(bar_width=_BAR_WIDTH), _Beside(meter)
-    with Progress(*columns, console=console, transient=transient) as shown:
+    # rich would show above the bar what is printed, also what was sent elsewhere.
+    here = console.file in (sys.stdout, sys.stderr)
+    shown = Progress(
+        *columns,
+        console=console,
+        transient=transient,
+        redirect_stdout=here,
+        redirect_stderr=here,
+    )
+    with shown:
         task = shown.add_task(meter.doing, total=meter.total, completed=meter.done)
         try:
             yield

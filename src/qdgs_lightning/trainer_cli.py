@@ -40,7 +40,9 @@ from qdgs_lightning.loggers import (
 )
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
+from qdgs_lightning.remarks import without_remarks
 from qdgs_lightning.run_places import free_folder, placed, read_record, run_of, write_record
+from qdgs_lightning.saved_configs import folder_note
 from qdgs_lightning.tasks import FaceRecognizer
 from qdgs_lightning.wandb_runs import (
     describe_run,
@@ -59,7 +61,8 @@ class SaveRunConfig(SaveConfigCallback):
 
     It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
     goes on in a folder that has one: no file is ever replaced. Its first lines say which git
-    revision the folder had that the command was started in, and the version of the package. W&B
+    revision the folder had that the command was started in, the version of the package, and that
+    folder, in which relative paths are found from any other. W&B
     gets the configuration nested as it is, and finds the revision by itself.
     """
 
@@ -73,7 +76,9 @@ class SaveRunConfig(SaveConfigCallback):
         path = self.path = _unused(folder / "config.yaml")
         with replacing(path) as unfinished:
             text = self.parser.dump(self.config, skip_unset=False)
-            unfinished.write_text(f"# {_revision()}\n{text}")
+            version, _, rest = text.partition("\n")
+            note = folder_note(folder)
+            unfinished.write_text(f"# {_revision()}\n{version}\n{note}\n{rest}")
         command = trainer.state.fn.value if trainer.state.fn is not None else stage
         checkpoint = self.config.get("ckpt_path")
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
@@ -108,6 +113,18 @@ class TrainerCLI(LightningCLI):
     def __init__(self, args: Sequence[str] | None = None) -> None:
         self.words = sys.argv[1:] if args is None else list(args)
         try:
+            self._run(args)
+        except BaseException:
+            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
+            raise
+        else:
+            finish_wandb()
+        finally:
+            forget_run()
+
+    def _run(self, args: Sequence[str] | None) -> None:
+        """Parse, build and run, without the remarks of other libraries."""
+        with without_remarks():
             super().__init__(
                 LightningModule,
                 LightningDataModule,
@@ -125,13 +142,6 @@ class TrainerCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 args=None if args is None else list(args),
             )
-        except BaseException:
-            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
-            raise
-        else:
-            finish_wandb()
-        finally:
-            forget_run()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Take no abbreviations for options, and head saved configurations with our version."""

@@ -82,12 +82,16 @@ def test_settings_are_those_of_the_same_images_alone(tmp_path: Path) -> None:
         )
 
     root = photos(tmp_path / "faces", [2, 1])
-    settings = [of(ImageSet(root)), of(ImageSet(root, sample=2)), of(ImageSet(root, sample=1))]
-    assert of(ImageSet(root)) == settings[0]
+    settings = [
+        of(ImageSet(root, units="images")),
+        of(ImageSet(root, units="images", sample=2)),
+        of(ImageSet(root, units="images", sample=1)),
+    ]
+    assert of(ImageSet(root, units="images")) == settings[0]
     (root / "id01" / "000.jpg").write_bytes(image_file("JPEG", "RGB", side=24))
-    settings.append(of(ImageSet(root)))
+    settings.append(of(ImageSet(root, units="images")))
     (root / "id01" / "000.jpg").rename(root / "id01" / "001.jpg")
-    settings.append(of(ImageSet(root)))
+    settings.append(of(ImageSet(root, units="images")))
     for generator, seed in ((ToyGenerator(), 0), (ToyGenerator(), 1), (ToyGenerator(seed=1), 0)):
         settings.append(of(PriorSamples(generator=generator, n=20, seed=seed)))
     assert len(set(settings)) == len(settings)
@@ -96,7 +100,7 @@ def test_settings_are_those_of_the_same_images_alone(tmp_path: Path) -> None:
 def test_images_go_on_in_the_same_batches(tmp_path: Path) -> None:
     root = photos(tmp_path / "faces", [2, 3])
     (root / "id00" / "wide.png").write_bytes(image_file("PNG", "RGB", side=40))
-    for source in (ImageSet(root), PriorSamples(generator=ToyGenerator(), n=7)):
+    for source in (ImageSet(root, units="images"), PriorSamples(generator=ToyGenerator(), n=7)):
         images = source.open(CPU)
         batches = list(images.batches(2))
         start = 0

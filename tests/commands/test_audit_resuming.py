@@ -51,8 +51,8 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     guidance = {"class_path": "tests.commands.test_audit_resuming.Counting"}
     annotator = {"class_path": "PromptAnnotator", "init_args": {"guidance": guidance, "bins": BINS}}
     settings = {
-        "source": {"class_path": "ImageSet", "init_args": {"path": "one"}},
-        "versus": {"class_path": "ImageSet", "init_args": {"path": "two"}},
+        "source": {"class_path": "ImageSet", "init_args": {"path": "one", "units": "images"}},
+        "versus": {"class_path": "ImageSet", "init_args": {"path": "two", "units": "images"}},
         "annotator": annotator,
         "accelerator": "cpu",
         "num_bootstrap": 20,

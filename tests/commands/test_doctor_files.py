@@ -150,7 +150,7 @@ def test_an_index_is_looked_at_and_not_made(faces: Config) -> None:
     Path("faces/property").write_text("5,32,32")
     about(checked(check_training_set, plan), "this", "wrong", "5 classes and .* has 4")
     data.train_path = Path("nowhere")
-    about(checked(check_training_set, plan), "training set", "missing", "there is no nowhere")
+    about(checked(check_training_set, plan), "training set", "missing", "there is no /.*/nowhere")
 
 
 def test_faces_that_do_not_fit_the_model(faces: Config) -> None:
@@ -221,7 +221,7 @@ def test_weights_to_start_from(faces: Config) -> None:
 def test_a_checkpoint_to_go_on_from(faces: Config) -> None:
     faces["ckpt_path"] = "last.ckpt"
     plan, model, _ = planned(faces)
-    about(checked(check_checkpoint, plan), "ckpt_path", "missing", "there is no last.ckpt")
+    about(checked(check_checkpoint, plan), "ckpt_path", "missing", "there is no /.*/last.ckpt")
     Path("last.ckpt").write_bytes(b"nonsense")
     about(checked(check_checkpoint, plan), "this", "wrong", "cannot be read as a checkpoint")
     weights = model.state_dict()

@@ -1,8 +1,10 @@
 """The datamodule of faces: what reaches a model, from which files, in which order."""
 
 import warnings
+from itertools import product
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -87,6 +89,24 @@ def test_alterations_follow_from_seed_and_batch(tmp_path: Path) -> None:
     for (_, a, _), (_, b, _) in zip(first, again, strict=True):
         assert torch.equal(a, b)
     assert not any(torch.equal(a, b) for (_, a, _), (_, b, _) in zip(first, other, strict=True))
+
+
+def test_alterations_differ_between_ranks_epochs_and_batches() -> None:
+    images = torch.randint(256, (8, 3, 16, 16), generator=torch.Generator().manual_seed(0))
+    classes = torch.arange(8)
+    shown = set()
+    for seed, rank, epoch, batch in product((0, 1), repeat=4):
+        data = FaceDataModule(seed=seed)
+        loop = SimpleNamespace(batch_idx=batch)
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            training=True, global_rank=rank, current_epoch=epoch, fit_loop=loop
+        )
+        altered, kept = cast(
+            tuple[Tensor, Tensor], data.on_after_batch_transfer((images.byte(), classes), 0)
+        )
+        assert torch.equal(kept, classes)
+        shown.add(altered.numpy().tobytes())
+    assert len(shown) == 2**4
 
 
 def test_worker_processes_change_nothing(tmp_path: Path) -> None:

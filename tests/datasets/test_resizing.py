@@ -46,6 +46,12 @@ def test_the_middle_is_cut_out() -> None:
     assert torch.equal(fit_square(image.mT, 20), cut.mT)
 
 
+def test_of_an_odd_rest_the_pixel_more_is_cut_off_at_the_end() -> None:
+    image = torch.arange(61, dtype=torch.uint8).expand(3, 20, 61)
+    assert torch.equal(fit_square(image, 20), image[:, :, 20:40])
+    assert torch.equal(fit_square(image.mT, 20), image[:, :, 20:40].mT)
+
+
 def test_an_image_of_the_size_is_the_same() -> None:
     image = torch.zeros(3, 112, 112, dtype=torch.uint8)
     assert fit_square(image) is image

@@ -66,7 +66,8 @@ def test_an_image_of_another_size_is_named_before_any_is_loaded(tmp_path: Path) 
     with pytest.raises(FaceFolderError, match=rf"a/0\.jpg has 24 x 24 pixels.*{advice} 48"):
         FaceFolderDataset(root).check(prefer=48)
     with pytest.raises(FaceFolderError, match=r"a/z\.jpg has 48 x 48 pixels"):
-        open_named_images(root, image_size=112)
+        open_named_images(root, one_size=True)
+    assert len(open_named_images(root)) == 10  # audits crop each image by itself
     patient = FaceFolderDataset(root, on_bad_record="skip")
     patient.check()
     with pytest.warns(UserWarning, match=r"Skipped: .*a/z\.jpg has 48 x 48"):
@@ -119,7 +120,7 @@ def filtered(root: Path, labels: list[int]) -> Path:
 def test_gaps_of_labels_are_told_at_opening_and_none_is_dropped(tmp_path: Path) -> None:
     root = filtered(tmp_path / "gap", [0, 0, 5, 5, 20, 20])
     for on_bad_record in ("raise", "skip"):
-        images = open_face_dataset(root, on_bad_record=on_bad_record)  # type: ignore[arg-type]
+        images = open_face_dataset(root, on_bad_record=on_bad_record)
         with pytest.raises(
             RecordIOError, match=r"run from 0 to 20 for 3 identities; number them anew from 0: qdgs"
         ):

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qdgs_lightning.audits.annotators import Annotator
-from qdgs_lightning.audits.sources import AuditedImages, AuditError, Source
+from qdgs_lightning.audits.sources import AuditedImages, Source
+from qdgs_lightning.audits.units import AuditError
 from qdgs_lightning.files import replacing
 
 _PROBES = 16

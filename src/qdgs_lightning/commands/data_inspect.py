@@ -137,6 +137,8 @@ def _pairs(path: Path, sample: int) -> tuple[list[tuple[str, str]], list[bytes]]
     """Describe a benchmark, and take a sample of its image files."""
     pairs = load_verification_pairs(path)
     lines = [("images", f"{len(pairs):,} different ones"), *describe_pairs(pairs.is_same)]
+    if pairs.dialect:
+        lines.append(("list", pairs.dialect))
     if path.is_file():
         lines.append(("size", f"{path.stat().st_size:,} bytes"))
     lines.append(("resizing", f"{RESIZING}, where a network takes another size"))

@@ -31,7 +31,7 @@ def find_kind(path: Path) -> tuple[Kind, Path]:
         FaceFolderError: It holds several .rec files.
     """
     if not path.exists():
-        raise DataError(f"{path} is not there; name a .rec or .bin file, or a folder.")
+        raise DataError(f"{path.absolute()} is not there; name a .rec or .bin file, or a folder.")
     if path.is_file():
         kinds = {".rec": Kind.RECORDS, ".bin": Kind.PAIRS}
         if path.suffix not in kinds:
@@ -71,4 +71,5 @@ def find_sets(path: Path) -> list[tuple[Kind, Path]]:
 
 def _has_pairs(folder: Path) -> bool:
     """Tell whether a folder is a benchmark of pairs."""
-    return bool(visible(folder, "*pair*.txt")) or (folder / "Protocol").is_dir()
+    lists = (*visible(folder, "*pair*.txt"), *visible(folder, "*pair*.csv"))
+    return bool(lists) or (folder / "Protocol").is_dir()

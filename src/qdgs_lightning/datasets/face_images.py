@@ -88,8 +88,9 @@ class FaceImages(Dataset[tuple[Tensor, int]], ABC):
         if not found:
             return
         counts = Counter(found.values())
-        preferred = (prefer, prefer)
-        wanted = preferred if preferred in counts else counts.most_common(1)[0][0]
+        wanted = counts.most_common(1)[0][0]
+        if prefer is not None and (prefer, prefer) in counts:
+            wanted = prefer, prefer
         self.size = wanted
         others = [row for row, size in found.items() if size != wanted]
         if others and self.on_bad_record == "raise":

@@ -213,8 +213,8 @@ def open_face_dataset(
     if not path.is_dir():
         reason = "is a file" if path.exists() else "is not there"
         raise FaceFolderError(
-            f"{path} {reason}; name a .rec file, a folder that holds one, or a folder of "
-            "identities."
+            f"{path.absolute()} {reason}; name a .rec file, a folder that holds one, or a folder "
+            "of identities."
         )
     if (records := find_records(path)) is not None:
         return RecordIODataset(path, name=records.stem, on_bad_record=on_bad_record)

@@ -83,7 +83,7 @@ class RecordIODataset(FaceImages):
         whole = np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels))
         return torch.from_numpy(np.where(whole, labels, -1).astype(np.int64))
 
-    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read the labels of images as they stand in the file, shape ``[m]``."""
         keys = self.keys[rows]
         offsets = self._index.offsets[np.searchsorted(self._index.keys, keys)]

@@ -48,11 +48,16 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         is_same: Whether a pair is of one person, bool, shape ``[n]``.
         image_size: Side of the images; those of another size are resized by `fit_square`.
 
+        dialect: The list of pairs and how it was read, in words; empty where there is none.
+        people: Whom each image shows, int64, shape ``[len(source)]``; None where it is not known.
+
     Attributes:
         name: As above.
+        dialect: As above.
         pairs: As above; their order is that of the folds.
         is_same: As above.
         image_size: As above.
+        people: As above.
 
     Raises:
         VerificationDataError: There is no pair, or shapes differ.
@@ -73,6 +78,8 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         pairs: Tensor,
         is_same: Tensor,
         image_size: int = 112,
+        dialect: str = "",
+        people: Tensor | None = None,
     ) -> None:
         if image_size < 1:
             raise VerificationDataError(
@@ -87,6 +94,8 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         self.pairs = pairs
         self.is_same = is_same
         self.image_size = image_size
+        self.dialect = dialect
+        self.people = people
         self._source = source
 
     def __len__(self) -> int:

@@ -91,12 +91,14 @@ def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise BackboneError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise BackboneError(
+            f"{path.absolute()} cannot be read ({error.strerror}); check the path."
+        ) from error
     if path.suffix.lower() == ".onnx":
         raise BackboneError(
-            f"{path} is a graph of ONNX, whose normalisations are merged into its convolutions, "
-            "under numbers for names, so that no backbone can be filled from it; bring the .pth "
-            "file that it was exported from, as insightface's arcface_torch publishes it."
+            f"{path} is a graph of ONNX, whose normalisations are merged into its convolutions so "
+            "that no backbone can be filled from it; bring the .pth file that it was exported "
+            "from, or make a backbone of the graph itself, as docs/your_own_parts.md shows."
         )
     if head[8:9] == b"{":
         return {"": _read_safetensors(path)}

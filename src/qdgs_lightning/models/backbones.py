@@ -77,6 +77,12 @@ def create_backbone(
             image_size=image_size,
         )
     if name not in BACKBONE_NAMES:
+        if "." in name or name[:1].isupper():
+            raise BackboneError(
+                f"There is no backbone {name!r}; a class is named by its own key, class_path "
+                f"(`--model.init_args.backbone.class_path {name}`, or `backbone: {{class_path: "
+                f"{name}, init_args: ..}}` in YAML)."
+            )
         raise BackboneError(
             f"There is no backbone {name!r}{did_you_mean(name, BACKBONE_NAMES)}; give one of "
             f"{', '.join(BACKBONE_NAMES)}, or {_TIMM} and the name of a timm network."

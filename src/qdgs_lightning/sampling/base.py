@@ -15,7 +15,7 @@ from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins, class_names
 from qdgs_lightning.sampling.errors import SamplingError
-from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport, in_measures
+from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport, dropped_line, in_measures
 from qdgs_lightning.sampling.quotas import Quotas
 from qdgs_lightning.search.archive import Archive
 from qdgs_lightning.search.evaluation import evaluate
@@ -222,7 +222,8 @@ class Sampler(ABC):
         dropped["poor"] = int((keep & ~good).sum())
         if not good.any():
             raise SamplingError(
-                f"None of {len(bins)} latents can be used ({dropped}): widen the sampler's bins, "
+                "No latent can be used; "
+                f"{dropped_line(dropped, evaluated=len(bins))}: widen the sampler's bins, "
                 "ask for less quality, or evaluate more."
             )
         return Candidates(

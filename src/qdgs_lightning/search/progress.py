@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 
 from qdgs_lightning.progress import progress
 from qdgs_lightning.search.qd_search import QDSearch
@@ -11,7 +12,10 @@ from qdgs_lightning.search.qd_search import QDSearch
 def search_progress(
     search: QDSearch, budget: int, *, shown: bool = True, bar: bool = True
 ) -> Iterator[Callable[[QDSearch], None]]:
-    """Show evaluations, their rate, elites, coverage, best objective, QD-score and time left.
+    """Show evaluations, their rate, coverage, best objective, QD-score and time left.
+
+    Coverage is the share of cells that hold an elite, out of those that the whole budget can fill:
+    a cell for each evaluation, or all cells where these are fewer.
 
     Args:
         search: Search that is about to go on.
@@ -27,6 +31,7 @@ def search_progress(
         ...     search.run(2_000, on_iteration=show)
     """
     before = search.evaluations
+    fillable = min(prod(search.config.grid), before + budget)
     with progress(
         "Searching", before + budget, start=before, unit="evaluations", shown=shown, bar=bar
     ) as meter:
@@ -35,7 +40,7 @@ def search_progress(
             stats = search.stats
             meter.update(
                 search.evaluations,
-                f"coverage {stats.coverage:.1%}",
+                f"coverage {stats.num_elites / fillable:.1%}",
                 f"best {stats.obj_max:.1f}",
                 f"QD-score {stats.qd_score:.0f}",
             )
