@@ -4,6 +4,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -160,6 +161,7 @@ def test_faces_that_do_not_fit_the_model(faces: Config) -> None:
     about(found, "training set", "wrong", r"4 images of 2 identities, too few for a batch of 5")
     found = checked(check_image_sizes, plan)
     about(found, "image_size", "wrong", "training images are 24 x 24 and the backbone takes 32")
+    plan, model, data = planned(faces)  # which opens its training set once
     data.train_path = write_training_set(Path("alone"), n=1, each=8)
     about(checked(check_training_set, plan), "training set", "wrong", "two identities are needed")
     data.train_path = model.make_head = None
@@ -224,13 +226,17 @@ def test_a_checkpoint_to_go_on_from(faces: Config) -> None:
     about(checked(check_checkpoint, plan), "this", "wrong", "cannot be read as a checkpoint")
     weights = model.state_dict()
     # A head comes with the data and is not there yet.
-    torch.save({"state_dict": weights | {"head.weight": torch.zeros(4, 24)}}, "last.ckpt")
+    whole: dict[str, Any] = {"optimizer_states": []}
+    torch.save(whole | {"state_dict": weights | {"head.weight": torch.zeros(4, 24)}}, "last.ckpt")
     about(checked(check_checkpoint, plan), "ckpt_path", "ok", "last.ckpt")
-    torch.save({"state_dict": {"classifier.0.weight": torch.zeros(3)}}, "last.ckpt")
+    torch.save({"state_dict": weights}, "last.ckpt")
+    told = r"weights alone .* `model\.init_args\.init_from`"
+    about(checked(check_checkpoint, plan), "this", "wrong", told)
+    torch.save(whole | {"state_dict": {"classifier.0.weight": torch.zeros(3)}}, "last.ckpt")
     found = checked(check_checkpoint, plan)
     about(found, "this", "wrong", r"another model than the configuration's \(it has no backbone\.")
     deeper = weights | {"backbone.layer2.2.conv1.weight": torch.zeros(3)}
-    torch.save({"state_dict": deeper}, "last.ckpt")
+    torch.save(whole | {"state_dict": deeper}, "last.ckpt")
     about(
         checked(check_checkpoint, plan), "this", "wrong", r"layer2\.2\.conv1\.weight is not in this"
     )
