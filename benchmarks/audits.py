@@ -4,7 +4,7 @@ Run by hand, for about an hour on a core, or ten minutes with fewer replicates:
 
     OMP_NUM_THREADS=1 python -m benchmarks.audits
 
-It prints the tables of docs/results/audits.md. The truth of a set is drawn anew in every
+It prints the tables of docs/results/intervals.md. The truth of a set is drawn anew in every
 replicate, then what an annotator says of it, then which images are labelled.
 """
 

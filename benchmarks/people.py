@@ -4,7 +4,7 @@ Run by hand, for about ten minutes on a core:
 
     OMP_NUM_THREADS=1 python -m benchmarks.people
 
-It prints the table of docs/results/intervals_of_people.md. Two groups are alike. The distance of a
+It prints the table of docs/results/intervals.md. Two groups are alike. The distance of a
 pair is normal, around 1 for one person and around 2 for two; a share of its variance is of the
 people, whose effects a pair of two adds up. People and pairs are drawn anew in every replicate.
 """
