@@ -47,8 +47,8 @@ def files(folder: Path) -> set[Path]:
 
 
 def digests() -> dict[str, str]:
-    """What the package consists of, and its configurations."""
-    paths = [path for room in (PACKAGE, CONFIGS) for path in room.rglob("*") if path.is_file()]
+    """What the package consists of, its configurations included."""
+    paths = [path for path in PACKAGE.rglob("*") if path.is_file()]
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths

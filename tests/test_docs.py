@@ -146,6 +146,7 @@ def parse(words: list[str], trainer: Parser) -> None:
         own.add_argument("--probe_seconds", type=float)
         own.add_argument("--json")
         options = own.parse_known_args(options)[1]
+        options = options[options[0] in ("fit", "test", "search") :]
         first = yaml.safe_load(Path(options[1]).read_text())
         command = "fit" if "model" in first else "search"
     if command in TRAINER_COMMANDS:

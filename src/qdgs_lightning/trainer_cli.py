@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
-from qdgs_lightning.callbacks import EmbeddingWriter
+from qdgs_lightning.callbacks import ConfiguredRates, EmbeddingWriter
 from qdgs_lightning.checkpoints import keep_checkpoints_whole, mismatch, read_checkpoint
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.files import replacing
@@ -34,7 +34,14 @@ from qdgs_lightning.loggers import (
 )
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
+from qdgs_lightning.saved_configs import folder_note
 from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.wandb_runs import (
+    forget_run,
+    keep_wandb_below,
+    make_portable,
+    save_dir_of_wandb,
+)
 
 _CONVERTING = ("16-true", "bf16-true", "64-true", "64", 64)
 _RESUMABLE = ("last", "hpc")  # names by which Lightning finds a checkpoint of the folder of a fit
@@ -45,7 +52,8 @@ class SaveRunConfig(SaveConfigCallback):
 
     It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
     goes on in a folder that has one: no file is ever replaced. Its first lines say which git
-    revision the folder had that the command was started in, and the version of the package. W&B
+    revision the folder had that the command was started in, the version of the package, and that
+    folder, in which relative paths are found from any other. W&B
     gets the configuration nested as it is, and finds the revision by itself.
     """
 
@@ -59,10 +67,13 @@ class SaveRunConfig(SaveConfigCallback):
         path = self.path = _unused(folder / "config.yaml")
         with replacing(path) as unfinished:
             text = self.parser.dump(self.config, skip_unset=False)
-            unfinished.write_text(f"# {_revision()}\n{text}")
+            version, _, rest = text.partition("\n")
+            note = folder_note(folder)
+            unfinished.write_text(f"# {_revision()}\n{version}\n{note}\n{rest}")
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
+                make_portable(logger.experiment)
                 logger.experiment.config.update(nested, allow_val_change=True)
         log_file(trainer, path, kind="config")
 
@@ -96,7 +107,10 @@ class TrainerCLI(LightningCLI):
         except BaseException:
             finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
             raise
-        finish_wandb()
+        else:
+            finish_wandb()
+        finally:
+            forget_run()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Take no abbreviations for options, and head saved configurations with our version."""
@@ -147,6 +161,8 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
+        if (folder := save_dir_of_wandb(settings.trainer.logger)) is not None:
+            keep_wandb_below(folder)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TrainerCLI":
         """Stay one: an injected optimizer refers to the command, and averaging copies the task.
@@ -207,11 +223,12 @@ class TrainerCLI(LightningCLI):
             callbacks.append(EmbeddingWriter())
 
     def before_fit(self) -> None:
-        """Write checkpoints whole or not at all, and none in a trial run.
+        """Write checkpoints whole or not at all, and none in a trial run; resume as configured.
 
         Lightning saves the last one even then.
         """
         keep_checkpoints_whole(self.trainer)
+        self.trainer.callbacks.append(ConfiguredRates())  # type: ignore[attr-defined]
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             for callback in self.trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):

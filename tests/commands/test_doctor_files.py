@@ -34,6 +34,7 @@ from qdgs_lightning.commands.doctor_match import (
 )
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
 from qdgs_lightning.datamodules import FaceDataModule, SyntheticFaceDataModule
+from qdgs_lightning.datasets import write_verification_bin
 from qdgs_lightning.generators import FileEdits
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Generator
 from qdgs_lightning.guidance import PromptGuidance
@@ -52,7 +53,7 @@ from tests.commands.test_doctor import (
     search_config,
     write_network,
 )
-from tests.faces import write_benchmark, write_training_set
+from tests.faces import jpegs, portraits, write_benchmark, write_training_set
 from tests.models.weight_files import ir_file, saved
 from tests.toys import ToyGenerator, ToyGuidance
 
@@ -166,6 +167,29 @@ def test_faces_that_do_not_fit_the_model(faces: Config) -> None:
     about(checked(check_classes, plan), "head", "wrong", "training needs a head")
     plan.callbacks.append(QDRefresh(search=SearchConfig()))
     about(checked(check_parts, plan), "QDRefresh", "wrong", "FaceDataModule draws none")
+
+
+def test_a_training_image_of_another_size_stands_in_the_way(faces: Config) -> None:
+    folder = Path("photos")
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        for number, data in enumerate(jpegs(portraits(0, 4, side=32))):
+            (folder / name / f"{number}.jpg").write_bytes(data)
+    (folder / "b" / "9.jpg").write_bytes(jpegs(portraits(0, 1, side=48))[0])
+    faces["data"]["init_args"]["train"] = "photos"
+    found = list(examine(given(faces), probe_seconds=0))
+    about(
+        found, "training set", "wrong", r"photos/b/9\.jpg has 48 x 48 pixels where others have 32"
+    )
+
+
+def test_benchmarks_without_an_accuracy_stand_in_the_way(faces: Config) -> None:
+    write_benchmark(Path("faces/lfw.bin"), range(10, 14), 8)
+    plan, _, _ = planned(faces)
+    about(checked(check_benchmarks, plan), "benchmark lfw", "wrong", "8 pairs are too few for 10")
+    labels = [k // 20 % 2 == 0 for k in range(200)]
+    write_verification_bin(Path("faces/lfw.bin"), jpegs(portraits(1, 2, side=32)) * 200, labels)
+    about(checked(check_benchmarks, plan), "benchmark lfw", "warning", "10 of 10 folds hold pairs")
 
 
 def test_benchmarks_that_are_damaged_or_nowhere(faces: Config) -> None:

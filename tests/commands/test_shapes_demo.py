@@ -37,7 +37,7 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     Path("runs").mkdir()
     Path("runs/shapes_demo.png").write_text("older")
     Path("kept").hardlink_to("runs/shapes_demo.png")
-    main(["shapes-demo", "--arms", "[none,qd,none]"])
+    main(["shapes-demo", "--configs", "configs", "--arms", "[none,qd,none]"])
     told = capsys.readouterr().out
     rows = {}
     for arm in LEARNING_RATES:
@@ -57,7 +57,7 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_missing_config_is_told() -> None:
     with pytest.raises(SystemExit, match=r"shapes_random\.yaml"):
-        main(["shapes-demo", "--arms", "[random]"])
+        main(["shapes-demo", "--configs=configs", "--arms", "[random]"])
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_trained(
 
 def test_an_overlay_lies_over_every_arm(capsys: pytest.CaptureFixture[str]) -> None:
     Path("overlay.yaml").write_text("trainer: {max_epochs: 1}\n")
-    main(["shapes-demo", "--arms", "[none,qd]", "--overlay", "overlay.yaml"])
+    main(["shapes-demo", "--configs=configs", "--arms=[none,qd]", "--overlay=overlay.yaml"])
     told = capsys.readouterr().out
     for arm in LEARNING_RATES:
         layers = f"--config configs/shapes_{arm}.yaml --config overlay.yaml"

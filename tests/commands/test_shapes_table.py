@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from qdgs_lightning.cli import main
+from qdgs_lightning.commands.shapes_runs import ArchiveOf, Arm, Experiment, PhaseOne, Run
+from qdgs_lightning.commands.shapes_table import _missing
 from qdgs_lightning.commands.table_jobs import end_with_parent
 from qdgs_lightning.datasets import GROUPS
 from qdgs_lightning.trainer_cli import TrainerCLI
@@ -131,6 +133,31 @@ def test_arms_must_share_the_first_phase(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("real_epochs: 1", "real_epochs: 2"))
     with pytest.raises(SystemExit, match="cannot share a first phase"):
         _table(tmp_path)
+
+
+def test_archives_are_begun_first_and_nothing_is_done_twice(tmp_path: Path) -> None:
+    arms: tuple[Arm, ...] = ("none", "random", "qd")
+    for arm in arms:
+        _write_config(tmp_path, arm)
+    experiment = Experiment(configs=tmp_path, output=tmp_path / "table")
+    runs = [
+        Run(arm=arm, bias=bias, seed=seed)
+        for bias in (0.9, 0.98)
+        for arm in arms
+        for seed in (0, 1)
+    ]
+    jobs = _missing(runs, experiment)
+    kinds = [type(job) for job in jobs]
+    assert kinds == [ArchiveOf] * 2 + [PhaseOne] * 4 + [Run] * 12
+    assert len({job.file(experiment) for job in jobs}) == len(jobs)
+    # What is there is left out, and so is what nobody waits for any more.
+    for job in [jobs[0], *(job for job in runs if job.seed == 1)]:
+        path = job.file(experiment)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    left = _missing(runs, experiment)
+    assert [type(job) for job in left] == [PhaseOne] * 2 + [Run] * 6
+    assert all(getattr(job, "seed", 0) == 0 for job in left)
 
 
 def test_missing_configuration_is_named(tmp_path: Path) -> None:

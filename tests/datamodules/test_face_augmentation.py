@@ -78,6 +78,21 @@ def test_crops_keep_a_box_where_it_was_and_its_area_and_ratio_in_range() -> None
         assert abs(float(share.mean()) - 0.5) < 0.02  # anywhere, each place as often
 
 
+def test_boxes_lie_at_either_border_as_often() -> None:
+    boxes = FaceAugmentation(**{**NEVER, "crop": 1.0})(
+        torch.ones(9000, 3, 8, 8), generator=random()
+    )[:, 0]
+    for heights, tops in (
+        (boxes.amax(2).sum(1), boxes.amax(2).argmax(1)),
+        (boxes.amax(1).sum(1), boxes.amax(1).argmax(1)),
+    ):
+        for extent in (4, 6, 7):
+            often = tops[heights == extent].bincount(minlength=9 - extent)
+            assert len(often) == 9 - extent
+            expected = often.sum() / len(often)
+            assert (often - expected).abs().max() < 5 * expected.sqrt()
+
+
 def test_low_resolution_is_one_of_torchs_interpolations_down_and_up() -> None:
     images = pictures(60, side=20)
     altered = FaceAugmentation(**{**NEVER, "low_resolution": 1.0})(images, generator=random())

@@ -85,6 +85,20 @@ def test_half_precision_changes_images_by_what_is_documented() -> None:
     assert torch.equal(whole, drawn(avatars(precision="bfloat16"), "float32"))
 
 
+def test_every_edit_of_a_latent_has_its_class() -> None:
+    generator = avatars()
+    drawer = FaceDrawer(
+        generator, edits=FileEdits(Path("avatars_edits")), align="none", image_size=64
+    )
+    classes = torch.tensor([7, 3, 7])
+    latents = generator.sample_latents(3, torch.Generator().manual_seed(0))
+    table = IdentityTable(latents=latents, classes=classes, bins=0 * classes, bin_names=("all",))
+    drawer.place(table, torch.device("cpu"))
+    rows = torch.arange(3 * drawer.num_edits)
+    assert drawer.num_edits > 1
+    assert torch.equal(drawer.classes(rows), classes.repeat_interleave(drawer.num_edits))
+
+
 def test_a_fit_draws_in_half_precision_and_judges_in_full(tmp_path: Path) -> None:
     judges = NotingGuidance(), NotingGuidance()
     full = faces(guidance=judges[0])

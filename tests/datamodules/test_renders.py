@@ -19,6 +19,35 @@ def test_sets_for_training_validation_and_test_are_apart() -> None:
     assert torch.equal(images[-8:], again)
 
 
+def test_epochs_share_no_image_with_each_other_nor_with_other_sets() -> None:
+    data = BiasedRenders(batch_size=2, batches_per_epoch=3, validation_batches=2, image_size=32)
+    drawn = [image.numpy().tobytes() for images in data.val_dataloader() for image in images]
+    drawn += [image.numpy().tobytes() for images in data.unseen() for image in images]
+    trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False, max_epochs=3)
+    data.trainer = trainer
+    for epoch in range(3):
+        trainer.fit_loop.epoch_progress.current.completed = epoch
+        assert trainer.current_epoch == epoch
+        loader = data.train_dataloader()
+        assert len(loader) == 3
+        drawn += [image.numpy().tobytes() for images in loader for image in images]
+    assert len(set(drawn)) == len(drawn) == 2 * (2 + 2 + 3 * 3)
+
+
+def test_triangles_are_red_and_squares_are_blue_as_often_as_asked() -> None:
+    for bias in (0.0, 1.0):
+        data = BiasedRenders(bias=bias, batch_size=64, image_size=64)
+        images = data.draw(torch.Generator().manual_seed(0))
+        inked = images.amin(dim=1) < 0.5
+        rows, columns = inked.any(2).sum(1), inked.any(1).sum(1)
+        # A triangle covers about half of its box and a square, at any turn, half to all of it;
+        # what covers most is a square for certain.
+        share = inked.sum((1, 2)) / (rows * columns)
+        is_blue = (images[:, 2] > images[:, 0]).flatten(1).sum(1) > 0
+        assert is_blue[share > 0.8].float().mean() == bias
+        assert 0.2 < is_blue.float().mean() < 0.8
+
+
 @pytest.mark.parametrize("kind", [AnnotatedRenders, BiasedRenders])
 def test_another_seed_draws_other_images(kind: type[AnnotatedRenders | BiasedRenders]) -> None:
     drawn = []

@@ -140,6 +140,21 @@ def test_other_arms_take_as_many_real_images(
     assert same == (second_phase == "real")
 
 
+def test_the_oracle_s_images_are_none_of_the_first_phase(tmp_path: Path) -> None:
+    _fit(tmp_path, _data("oracle"))
+    biased, unbiased = (
+        {image.numpy().tobytes() for image in _seen(tmp_path, epoch)[0]} for epoch in (0, 2)
+    )
+    assert not biased & unbiased
+
+
+def test_every_epoch_has_an_order_of_its_own(tmp_path: Path) -> None:
+    _fit(tmp_path, _data("real"))
+    first, second, third = (_seen(tmp_path, epoch)[0] for epoch in range(3))
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
 def test_two_ranks_learn_from_different_latents(tmp_path: Path) -> None:
     data = _data()
     _fit(tmp_path, data, devices=2)

@@ -1,5 +1,6 @@
-"""Keeping candidates in a file."""
+"""Keeping candidates in a file, and sharing pools out to processes."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,13 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from qdgs_lightning.datamodules import ShapesDataModule
-from qdgs_lightning.sampling import MeasureBins, PriorSampler, RejectionSampler
+from qdgs_lightning.sampling import (
+    ArchiveSampler,
+    MeasureBins,
+    PriorSampler,
+    RejectionSampler,
+)
+from qdgs_lightning.search import QDSearch, SearchConfig
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 
 
@@ -58,6 +65,18 @@ def test_candidates_are_evaluated_once_for_all_that_share_their_origin(tmp_path:
     assert _drawn(plain) == 0
 
 
+@pytest.mark.parametrize("world", [1, 3, 5, 16])
+def test_pools_of_all_ranks_hold_an_epoch_and_no_latent_twice(tmp_path: Path, world: int) -> None:
+    data = _data(tmp_path / "candidates.safetensors")
+    pools = [data.pool(0, rank=rank, world=world) for rank in range(world)]
+    assert {len(pool) for pool in pools} == {math.ceil(16 / world)}
+    latents = torch.cat([pool.latents for pool in pools])
+    assert len(torch.unique(latents, dim=0)) == len(latents) >= 16
+    other = data.pool(1, rank=0, world=world).latents
+    assert torch.equal(data.pool(0, rank=0, world=world).latents, pools[0].latents)
+    assert not torch.equal(other, pools[0].latents)
+
+
 def test_candidates_of_another_origin_are_evaluated_anew(tmp_path: Path) -> None:
     path = tmp_path / "candidates.safetensors"
     _data(path).candidates()
@@ -68,6 +87,33 @@ def test_candidates_of_another_origin_are_evaluated_anew(tmp_path: Path) -> None
     broken = _data(path)
     broken.candidates()
     assert _drawn(broken) == 80
+
+
+def test_candidates_of_another_archive_are_evaluated_anew(tmp_path: Path) -> None:
+    data = _data(tmp_path / "candidates.safetensors")
+    data.sampler = ArchiveSampler(bins=SHAPE_AND_COLOUR)
+    config = SearchConfig(
+        grid=(9, 9), algorithm="random", calibration=60, emitters=1, batch_size=60, seed=2
+    )
+    search = QDSearch(_CountingGenerator(), PatchGuidance(), config)
+    elites = []
+    for evaluations in (60, 180):
+        search.run(evaluations)
+        archive = search.archive
+        data.set_archive(archive)
+        before = _drawn(data)
+        found = data.candidates()
+        assert _drawn(data) - before == len(archive)
+        known = {tuple(latent) for latent in archive.latents.tolist()}
+        assert {tuple(latent) for latent in found.latents.tolist()} <= known
+        elites.append(len(archive))
+        # The same archive again costs nothing, in this fit and in another.
+        again = _data(tmp_path / "candidates.safetensors")
+        again.sampler = data.sampler
+        again.set_archive(archive)
+        assert torch.equal(again.candidates().latents, found.latents)
+        assert _drawn(again) == 0
+    assert elites[1] > elites[0]
 
 
 def test_bins_without_candidates_are_said_with_what_they_measure(tmp_path: Path) -> None:

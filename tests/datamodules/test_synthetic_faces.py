@@ -4,15 +4,17 @@ import math
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn import functional as F
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
-from qdgs_lightning.datamodules.face_drawing import epoch_order
+from qdgs_lightning.datamodules.face_drawing import epoch_loader, epoch_order
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import FaceAligner
@@ -71,6 +73,16 @@ def test_an_epoch_has_every_image_once_under_its_class(tmp_path: Path) -> None:
     assert torch.equal(table.bins[0::2], table.bins[1::2])
 
 
+def test_every_epoch_and_seed_has_an_order_of_its_own(tmp_path: Path) -> None:
+    # More images than residues, within which they are shuffled.
+    orders = []
+    for seed in (0, 1):
+        data = toy_data(sampler=prior(400), identities=80, seed=seed)
+        recorder, _ = fit(tmp_path, data, epochs=2)
+        orders += [recorder.epoch(epoch)[1] for epoch in (0, 1)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+
+
 def test_images_are_resized_where_need_be(tmp_path: Path) -> None:
     data = toy_data(sampler=prior(), image_size=8)
     images = data.render(torch.tensor([3, 5]))
@@ -117,6 +129,48 @@ def test_an_order_is_a_permutation_within_residues(number: int) -> None:
     assert torch.equal(orders[0], orders[1])
     if number > 64:
         assert (orders[0] != orders[2]).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_ranks_share_the_steps_of_one_process_out(world: int) -> None:
+    def rows(rank: int, of: int, seed: int = 0) -> Tensor:
+        trainer = SimpleNamespace(global_rank=rank, world_size=of, training=False)
+        loader = epoch_loader(
+            110,
+            batch_size=8 // of,
+            random=torch.Generator().manual_seed(seed),
+            trainer=cast(Trainer, trainer),
+        )
+        return torch.stack([batch.rows for batch in loader])
+
+    shares = [rows(rank, world) for rank in range(world)]
+    # 13 steps of eight; a rank shows its own residues in every epoch, as a cache needs.
+    assert [share.shape for share in shares] == [(13, 8 // world)] * world
+    for rank, share in enumerate(shares):
+        assert (share % world == rank).all()
+    assert torch.equal(torch.stack(shares, dim=2).flatten(1), rows(0, 1))
+    assert len({row for share in shares for row in share.flatten().tolist()}) == 13 * 8
+    with pytest.raises(DataModuleError, match=r"too few for a batch of 60 on 2 rank"):
+        epoch_loader(
+            110,
+            batch_size=60,
+            random=torch.Generator(),
+            trainer=cast(Trainer, SimpleNamespace(global_rank=0, world_size=2)),
+        )
+
+
+def test_identities_of_a_checkpoint_replace_those_there_are(archives: list[Archive]) -> None:
+    kept, other = toy_data(), toy_data(seed=1)
+    kept.set_archive(archives[0])
+    other.set_archive(archives[-1])
+    expected, before = kept.identities(), other.identities()
+    assert not torch.equal(before.latents, expected.latents)
+    other.load_state_dict(kept.state_dict())
+    other.seed = kept.seed
+    other.set_archive(archives[0])
+    found = other.identities()
+    assert torch.equal(found.latents, expected.latents)
+    assert torch.equal(found.classes, expected.classes)
 
 
 def test_refreshes_and_a_resume_keep_classes_and_cost_what_is_new(

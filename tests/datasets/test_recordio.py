@@ -89,6 +89,29 @@ def test_equal_ids_leave_places_as_keys(tmp_path: Path) -> None:
     assert rebuild_index(RecordFile(path)).keys.tolist() == [0, 1, 2]
 
 
+def test_labels_are_read_at_once_where_records_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "some.rec"
+    records = [
+        Record(labels=(3.0,), payload=b"x", key=1),
+        Record(labels=(4.0, 9.0), payload=b"yy", key=2, is_vector=True),
+        Record(labels=(5.0,), payload=MAGIC_BYTES + b"z", key=3),
+        Record(labels=(6.0,), payload=b"", key=4, is_vector=True),
+    ]
+    with path.open("wb") as file:
+        offsets = np.array([write_record(file, record.to_bytes()) for record in records])
+    labels, known = RecordFile(path).scalar_headers(offsets)
+    # The third lies in two pieces, since it holds the magic.
+    assert known.tolist() == [True, True, False, True]
+    assert labels[known].tolist() == [3, 4, 6]
+    # The last one is cut within its label, or within its header.
+    for missing in (4, 8, 12, 28):
+        path.write_bytes(path.read_bytes()[: int(offsets[-1]) + 36 - missing])
+        _, known = RecordFile(path).scalar_headers(offsets)
+        assert known.tolist() == [True, True, False, False]
+    _, known = RecordFile(path).scalar_headers(offsets[:3] + 4)
+    assert not known.any()
+
+
 def test_a_file_goes_to_another_process_unopened() -> None:
     file = RecordFile(DATA / "raw.rec")
     assert len(file.data) == 440

@@ -39,6 +39,14 @@ def test_gradients_along_the_axes_are_the_directions() -> None:
     torch.testing.assert_close(jacobian[:, 3:], expected)
 
 
+def test_seeds_draw_other_directions() -> None:
+    first, again, other = (
+        LatentAxes(ToyGuidance(), axes=2, seed=seed).directions(6) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert (first.T @ other).abs().max() < 0.99
+
+
 class CountingGuidance(ToyGuidance):
     """Counts how often gradients come back to the images that it judges."""
 

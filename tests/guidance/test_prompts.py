@@ -133,6 +133,32 @@ def test_cutouts_are_fixed_by_the_seed() -> None:
     assert not torch.equal(first, plain)
 
 
+def test_cutouts_are_averaged_with_the_whole_image() -> None:
+    images, latents = _images(3), torch.zeros(3, 2)
+    plain = _guidance()
+    views = [images]
+    for size, x, y in torch.rand(2, 3, generator=torch.Generator().manual_seed(7)).tolist():
+        cut = round(128 * (1 + size) / 2)
+        left, top = round((128 - cut) * x), round((128 - cut) * y)
+        views.append(images[:, :, top : top + cut, left : left + cut])
+    expected = [plain(view, latents) for view in views]
+    found = _guidance(cutouts=2, seed=7)(images, latents)
+    for one, several in ((found.objective, 0), (found.measures, 1)):
+        mean = torch.stack([judged[several] for judged in expected]).mean(dim=0)
+        torch.testing.assert_close(one, mean, rtol=1e-4, atol=1e-3)
+    assert (found.measures - expected[0].measures).abs().max() > 0.01
+
+
+def test_a_memory_is_a_copy_of_what_was_handed_in() -> None:
+    state = {"embeddings": F.normalize(torch.rand(2, 8), dim=1)}
+    guidance = PromptGuidance(uniqueness_weight=0.2)
+    guidance.load_memory_state(state)
+    guidance.memory[0] = 0
+    assert (state["embeddings"] != 0).all()
+    guidance.memory_state()["embeddings"][1] = 0
+    assert (guidance.memory[1] != 0).all()
+
+
 def test_long_latents_cost_objective_by_the_square_of_the_excess() -> None:
     images = _images(2)
     latents = torch.tensor([[3.0, 4.0], [0.0, 1.0]])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import bootstrap
+from scipy.stats import beta, bootstrap
 
 from qdgs_lightning.metrics import BootstrapError, Estimate
 from qdgs_lightning.metrics.bootstrap import stratified_draws
@@ -66,6 +66,15 @@ def test_no_error_at_all_is_not_none_for_certain() -> None:
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 300))
     wide = Estimate.of([0.5, *np.linspace(0, 1, 101)], trials=300)
     assert (wide.low, wide.high) == pytest.approx((0.02, 0.98))
+
+
+@pytest.mark.parametrize("successes", [29, 57, 58])  # a hundredth of which rounds down
+def test_shares_are_of_whole_numbers(successes: int) -> None:
+    found = Estimate.of([successes / 100] * 5, trials=100)
+    low, high = beta.ppf(
+        [0.025, 0.975], [successes, successes + 1], [101 - successes, 100 - successes]
+    )
+    assert (found.low, found.high) == pytest.approx((low, high))
 
 
 def test_without_replicates() -> None:

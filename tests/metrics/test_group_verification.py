@@ -327,6 +327,56 @@ def test_no_false_match_at_all() -> None:
     assert result.pooled.disparate_impact == (1, 1, 1)
 
 
+def test_exact_intervals_are_of_as_many_pairs_as_a_share_is_of() -> None:
+    # Without any error all replicates are equal, which leaves the closed form of Clopper and
+    # Pearson: of n pairs without an error, at most 1 - 0.025^(1/n) are wrong.
+    kinds = torch.tensor([True, False, False]).repeat(70)
+    groups = torch.tensor([0] * 60 + [1] * 150)
+    result = grouped(
+        Pairs(torch.where(kinds, 0.5, 1.5), kinds, groups),
+        names=NAMES[:2],
+        merge={"left": ["a"], "both": ["a", "b"]},
+        num_bootstrap=20,
+    )
+
+    def most(pairs: int) -> float:
+        return 1 - float(0.025 ** (1 / pairs))
+
+    assert result.num_same == {"a": 20, "b": 50}
+    assert result.num_different == {"a": 40, "b": 100}
+    errors = result.at_false_match_rate[0.01]
+    for name, different, same in (("a", 40, 20), ("b", 100, 50)):
+        assert errors.false_match[name].high == pytest.approx(most(different))
+        assert errors.false_non_match[name].high == pytest.approx(most(same))
+        for accuracies in (result.own, result.pooled):
+            assert accuracies.accuracies[name].low == pytest.approx(1 - most(different + same))
+    for merged in (result.merged_own, result.merged_pooled):
+        assert merged is not None
+        assert merged.accuracies["left"].low == pytest.approx(1 - most(60))
+        assert merged.accuracies["both"].low == pytest.approx(1 - most(210))
+
+
+def test_replicates_compare_the_groups_that_are_worst_and_best_in_the_sample() -> None:
+    # Of equal groups some replicates turn the order round; chosen anew, none could.
+    result = grouped(
+        shifted(3, sizes=(300, 300), step=0),
+        names=NAMES[:2],
+        merge={"left": ["b"], "right": ["a"]},
+        num_bootstrap=100,
+    )
+    for accuracies in (result.own, result.pooled, result.merged_own, result.merged_pooled):
+        assert accuracies is not None
+        assert accuracies.gap.low < 0 <= accuracies.gap.value
+        assert accuracies.disparate_impact.value <= 1 < accuracies.disparate_impact.high
+    errors = result.at_false_match_rate[0.01]
+    for gap, ratio in (
+        (errors.false_match_gap, errors.false_match_ratio),
+        (errors.false_non_match_gap, errors.false_non_match_ratio),
+    ):
+        assert gap.low < 0 <= gap.value
+        assert ratio.low < 1 <= ratio.value
+
+
 def test_all_pairs_may_match() -> None:
     errors = grouped(shifted(5), false_match_rates=(1,)).at_false_match_rate[1]
     assert errors.threshold == math.inf

@@ -120,6 +120,21 @@ def test_perfect_and_reversed_pairs() -> None:
     assert (bad.auc, bad.eer) == (0.0, 1.0)
 
 
+def test_a_false_match_rate_may_be_used_up() -> None:
+    # One of a hundred others lies among four true pairs, and the rest far off.
+    distances = torch.cat([torch.tensor([0.3, 0.4, 0.5, 0.6, 0.7]), torch.full((99,), 2.0)])
+    same = torch.tensor([True, True, False, True, True] + [False] * 99)
+    result = verification_accuracy(
+        distances, same, num_folds=2, false_match_rates=(0.01, 0.0199, 0.02)
+    )
+    assert result.tar == {0.01: 1.0, 0.0199: 1.0, 0.02: 1.0}
+    with pytest.warns(UserWarning, match="no false match at all"):
+        result = verification_accuracy(
+            distances, same, num_folds=2, false_match_rates=(0.0099, 0.0)
+        )
+    assert result.tar == {0.0099: 0.5, 0.0: 0.5}
+
+
 def test_rates_that_a_small_set_cannot_show() -> None:
     distances, same = pairs(CASES[0])
     with pytest.warns(UserWarning, match="3000 pairs of two people cannot show .* of 0.0001"):

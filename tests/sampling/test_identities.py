@@ -4,6 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import Tensor
 
 from qdgs_lightning.sampling import (
@@ -12,6 +13,7 @@ from qdgs_lightning.sampling import (
     group_by_neighbours,
     spread_within,
 )
+from qdgs_lightning.sampling.identities import _reduced
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -39,6 +41,21 @@ def test_pairs_are_those_of_exhaustive_greedy_matching() -> None:
     latents, bins = normal(61, 5), torch.zeros(61, dtype=torch.int64)
     groups = group_by_neighbours(latents, bins=bins, neighbours=60)
     assert {tuple(rows) for rows in members(groups)} == greedy_pairs(latents)
+
+
+def test_distances_count_in_all_coordinates_even_where_few_are_sought_by() -> None:
+    latents, bins = normal(61, 40), torch.zeros(61, dtype=torch.int64)
+    groups = group_by_neighbours(latents, bins=bins, neighbours=60, dims=3)
+    assert {tuple(rows) for rows in members(groups)} == greedy_pairs(latents)
+
+
+def test_neighbours_are_sought_by_principal_components() -> None:
+    # Four directions of large spread, far from the origin along a fifth.
+    latents = normal(200, 4) @ (3 * normal(4, 90, seed=1)) + 0.1 * normal(200, 90, seed=2)
+    latents += 500 * normal(1, 90, seed=3)
+    expected = PCA(n_components=4, svd_solver="full").fit_transform(latents.double().numpy())
+    found = torch.pdist(_reduced(latents, 4).double())
+    torch.testing.assert_close(found, torch.pdist(torch.from_numpy(expected)), rtol=1e-3, atol=0.1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

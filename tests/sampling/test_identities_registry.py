@@ -187,6 +187,18 @@ def test_shares_follow_the_candidates_where_nothing_is_balanced() -> None:
     )
 
 
+def test_chance_chooses_among_identities_of_which_there_are_more_than_wanted() -> None:
+    chosen = []
+    for seed in (0, 0, 1):
+        toy = Toy(slots=200)
+        toy.add(120)
+        toy.registry.updates = seed  # which the toy draws by
+        toy.update(12)
+        chosen.append({min(group) for group in toy.identities().values()})
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0] & chosen[2]) < 9
+
+
 def test_a_bin_without_a_share_gets_nothing() -> None:
     toy = Toy(slots=200)
     toy.add(100)

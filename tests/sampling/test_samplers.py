@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from qdgs_lightning.sampling import (
     ArchiveSampler,
     Candidates,
     MeasureBins,
+    PoolReport,
     PriorSampler,
     Quality,
     RejectionSampler,
@@ -130,6 +132,21 @@ def test_archive_pool_can_be_even_over_cells_alone() -> None:
         ArchiveSampler(bins=BINS, even_over="elites")  # type: ignore[arg-type]
 
 
+def test_quotas_come_before_evenness_over_cells() -> None:
+    sampler = ArchiveSampler(
+        bins=BINS, even_over="cells", proportions={"low": 0.75, "high": 0.25}, max_repeats=50
+    )
+    candidates = _candidates(sampler, _archive())
+    pool = sampler.draw(candidates, 400, random=seeded_generator(1))
+    drawn = torch.bincount(_truth(pool.latents), minlength=4)
+    assert (int(drawn[:2].sum()), int(drawn[2:].sum())) == (300, 100)
+    _, inverse = torch.unique(pool.latents, dim=0, return_inverse=True)
+    times = torch.bincount(inverse)
+    for joint in range(4):
+        of_bin = times[inverse[_truth(pool.latents) == joint].unique()]
+        assert int(of_bin.max() - of_bin.min()) <= 1
+
+
 def test_elites_that_left_their_bin_are_dropped() -> None:
     archive = _archive()
     lied = archive.measures.clone()
@@ -164,6 +181,75 @@ def test_objective_floors_by_value_and_by_quantile_of_each_bin() -> None:
         objective = plain.latents[plain.bins == joint][:, 2].sort().values
         assert torch.equal(kept, objective[-len(kept) :])
         assert len(kept) == pytest.approx(0.25 * len(objective), abs=1)
+
+
+def test_a_quantile_keeps_what_is_as_good_as_it() -> None:
+    class Equal(_PixelGuidance):
+        """All objectives are the same."""
+
+        def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+            return super().forward(images, latents)._replace(objective=torch.ones(len(latents)))
+
+    for quality in (Quality(quantile=0.75), Quality(objective=1.0)):
+        sampler = PriorSampler(bins=BINS, evaluations=200, quality=quality)
+        candidates = sampler.candidates(_PixelGenerator(), Equal(), random=seeded_generator(0))
+        assert candidates.dropped["poor"] == 0
+
+
+def test_what_fails_another_test_does_not_count_towards_a_quantile() -> None:
+    # Those that disagree are the best by far; of the others a half are kept.
+    class Best(_PixelGuidance):
+        """Light images have the higher objectives."""
+
+        def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+            judged = super().forward(images, latents)
+            return judged._replace(objective=latents[:, 2] + 100 * (latents[:, 0] > 0))
+
+    bins = [MeasureBins(measure=0, intervals=[(-math.inf, math.inf)])]
+    doubtful = replace(BINS[0], measure=0)
+    quality = Quality(agreement=["shift"], quantile=0.5)
+    sampler = PriorSampler(bins=[*bins, doubtful], evaluations=400, quality=quality)
+    found = sampler.candidates(_PixelGenerator(), Best(), random=seeded_generator(0))
+    dark = _candidates(PriorSampler(bins=BINS[:1], evaluations=400))
+    expected = int((dark.labels[:, 0] == 0).sum()) / 2
+    assert len(found) == pytest.approx(expected, abs=1)
+
+
+def test_a_pool_is_in_random_order() -> None:
+    sampler = PriorSampler(bins=BINS, evaluations=300)
+    candidates = _candidates(sampler)
+    place = {tuple(latent): row for row, latent in enumerate(candidates.latents.tolist())}
+    orders = []
+    for stream in (1, 2):
+        pool = sampler.draw(candidates, 150, random=seeded_generator(stream))
+        orders.append([place[tuple(latent)] for latent in pool.latents.tolist()])
+    for order in orders:
+        rising = sum(a < b for a, b in pairwise(order)) / 149
+        assert 0.35 < rising < 0.65
+    assert orders[0] != orders[1]
+
+
+def test_shares_of_ranks_hold_as_equal_a_part_of_every_bin_as_may_be() -> None:
+    candidates = _candidates(PriorSampler(bins=BINS, evaluations=600))
+    # As an archive might have them: one bin after the other, and in blocks of ranks.
+    order = (torch.arange(len(candidates)) % 3).argsort(stable=True)
+    candidates = replace(candidates, bins=candidates.bins.sort().values[order])
+    counts = torch.stack(
+        [candidates.bins[candidates.share(r, 3)].bincount(minlength=4) for r in range(3)]
+    )
+    assert (counts.amax(0) - counts.amin(0)).max() <= 1
+    assert counts.sum() == len(candidates)
+    rows = torch.cat([candidates.share(rank, 3) for rank in range(3)])
+    assert sorted(rows.tolist()) == list(range(len(candidates)))
+
+
+def test_kish_s_size_of_a_pool_counts_repeats_for_less() -> None:
+    candidates = _candidates(PriorSampler(bins=BINS, evaluations=40))
+    counts = torch.zeros(len(candidates), dtype=torch.int64)
+    counts[:4] = torch.tensor([3, 1, 1, 1])
+    report = PoolReport.of(candidates, counts)
+    assert report.effective_size == pytest.approx(6**2 / (9 + 1 + 1 + 1))
+    assert (report.distinct, report.most_repeated) == (4, 3)
 
 
 def test_objective_is_the_lowest_over_all_views() -> None:

@@ -156,6 +156,64 @@ def test_variations_come_in_the_number_asked_for_and_within_the_norm(way: int) -
     assert np.linalg.norm(points, axis=1).max() <= 6 * (1 + 1e-5)
 
 
+def test_blends_are_as_long_as_the_prior() -> None:
+    # Of two normal latents the blend is normal again, whatever their shares.
+    rng = np.random.default_rng(0)
+    archive = GridArchive(solution_dim=1, dims=(4, 4), ranges=[(0, 4), (0, 4)], dtype=np.float32)
+    corners = np.array([[0.5, 0.5], [3.5, 0.5], [0.5, 3.5]])
+    archive.add(np.zeros((3, 1)), np.zeros(3), corners)
+    exploration = Exploration(
+        surrogate=Surrogate(dim=200, num_values=3, num_features=8, seed=0),
+        max_norm=99.0,
+        improvement=0.1,
+        objective_min=None,
+    )
+    points, _ = exploration.varied(
+        CellSurvey(archive),
+        400,
+        BLEND,
+        elites=lambda rows: rng.standard_normal((len(rows), 200), dtype=np.float32),
+        draw=lambda n: rng.standard_normal((n, 200), dtype=np.float32),
+        tries=np.zeros(16, np.float32),
+        rng=rng,
+    )
+    assert (points**2).mean() == pytest.approx(1, abs=0.02)
+
+
+def test_an_archive_is_learnt_from_once() -> None:
+    survey = CellSurvey(_crowded())
+    exploration = Exploration(
+        surrogate=Surrogate(dim=2, num_values=3, num_features=16, seed=0),
+        max_norm=6.0,
+        improvement=0.1,
+        objective_min=None,
+    )
+    for _ in range(2):
+        exploration.begin(survey, lambda rows: survey.measures[rows])
+        assert exploration.surrogate.count == len(survey) == 121
+    beyond = np.array([[-9, 99]], np.float32)
+    exploration.learn(survey, np.zeros((1, 2), np.float32), np.zeros(1, np.float32), beyond)
+    assert exploration.surrogate.count == 122
+    # What lies beyond the grid counts as at its edge.
+    at_edge = exploration.surrogate._products[-1, 1:].numpy() - survey.positions.sum(axis=0)
+    np.testing.assert_allclose(at_edge, [0, 16], atol=1e-2)
+
+
+def test_of_too_many_samples_the_newest_wait() -> None:
+    exploration, survey = _exploration(rare=4.0)
+    drawn = np.random.default_rng(1).standard_normal((12_000, 2)).astype(np.float32)
+    points, _ = exploration.fresh(
+        survey,
+        2000,
+        draw=lambda n: drawn[:n],
+        tries=np.zeros(16, np.float32),
+        rng=np.random.default_rng(1),
+    )
+    taken = {tuple(row) for row in points.tolist()}
+    left = [tuple(row) for row in drawn.tolist() if tuple(row) not in taken]
+    assert [tuple(row) for row in exploration._waiting.tolist()] == left[-8192:]
+
+
 def test_lines_are_those_of_the_publication() -> None:
     exploration, survey = _exploration(rare=4.0)
     # On a diagonal, so that noise alone leaves it.

@@ -97,3 +97,19 @@ def test_a_store_of_fixed_size_says_so() -> None:
         packed._store.resize(100)
     with pytest.raises(NotImplementedError, match="data frames"):
         packed.data(return_type="tuple")
+
+
+def test_a_floor_lets_pass_what_is_above_it_and_tells_by_how_much() -> None:
+    archive = PackedGridArchive(
+        solution_dim=5, grid=GRID, ranges=RANGES, seed=np.random.SeedSequence(3), floor=0.5
+    )
+    solution = np.zeros((4, 5), np.float32)
+    measures = np.array([[-0.9, 0.1], [-0.3, 0.1], [0.3, 0.1], [0.3, 1.9]], np.float32)
+    told = archive.add(solution, np.array([0.25, 0.5, 0.75, 2], np.float32), measures)
+    assert told["status"].tolist() == [0, 0, 2, 2]
+    # Of what was refused, how far it lies below the floor; of the rest, as pyribs has it.
+    assert told["value"].tolist() == [-0.25, 0, 0.75, 2]
+    assert sorted(archive.data("index").tolist()) == archive.index_of(measures[2:]).tolist()
+    worse = archive.add(solution[:1], np.array([0.6], np.float32), measures[3:])
+    assert worse["status"].tolist() == [0]
+    assert worse["value"] == pytest.approx(-1.4)

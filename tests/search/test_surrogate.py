@@ -30,6 +30,18 @@ def test_it_is_ridge_regression_on_its_features() -> None:
     assert surrogate.count == 300
 
 
+def test_features_are_ramps_of_slope_one_along_random_directions() -> None:
+    surrogate = Surrogate(dim=5, num_values=1, num_features=300, seed=0)
+    directions = surrogate._directions.numpy()
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=0), 1, rtol=1e-5)
+    assert np.abs(directions.mean(axis=1)).max() < 0.15
+    points = _sample(20, 5)
+    expected = np.maximum(points @ directions + surrogate._offsets.numpy(), 0)
+    found = surrogate._features(points).numpy()
+    np.testing.assert_allclose(found[:, :-1], expected, atol=1e-5)
+    assert (found[:, -1] == 1).all()
+
+
 def test_it_learns_what_bends() -> None:
     surrogate = Surrogate(dim=6, num_values=2, seed=0)
     points, held_out = _sample(4000), _sample(1000, seed=1)

@@ -215,6 +215,108 @@ def test_every_iteration_emits_batch_size_latents_once_the_archive_holds_some() 
     assert [iterate(scheduler, evaluate) for _ in range(8)] == [17] * 8
 
 
+def test_shares_follow_the_success_per_cost_of_each_way() -> None:
+    archive = make_archive(6, 2)
+    begin(archive, linear_problem(6, 2), n=30)
+    emitter = TargetedEmitter(archive, batch_size=20, num_parents=2, jacobian_cost=3.0, seed=0)
+    emitter.ask_dqd()
+    survey = emitter._survey
+    assert survey is not None
+    emitter._num_jacobians = 2
+    rewards, costs = np.ones(5), np.ones(5)
+    # Of aims and of four ways of exploration: how many, new cells, and improved ones by how much
+    # of the scale, of which no more than the whole counts.
+    for counts, new, raised in (
+        ((6, 4, 4, 2, 2), (3, 0, 2, 0, 1), (0, 0.5, 0, 2.0, 0)),
+        ((8, 2, 3, 3, 2), (1, 1, 0, 3, 0), (0.25, 0, 0, 0, 0)),
+    ):
+        status, value = [], []
+        for number, fresh, gain in zip(counts, new, raised, strict=True):
+            improved = int(gain > 0)
+            status += [2] * fresh + [1] * improved + [0] * (number - fresh - improved)
+            value += [9.0] * fresh + [gain * survey.scale] * improved
+            value += [-9.0] * (number - fresh - improved)
+        emitter._account(survey, counts, {"status": np.array(status), "value": np.array(value)})
+        rewards = 0.95 * rewards + np.array(new) + 0.1 * np.minimum(raised, 1)
+        costs = 0.95 * costs + np.array(counts) + np.array([2 * 3.0, 0, 0, 0, 0])
+    rates = (rewards / costs) ** 2
+    expected = np.maximum(rates / rates.sum(), 0.05)
+    np.testing.assert_allclose(emitter.shares, expected / expected.sum(), rtol=1e-5)
+
+
+def test_cells_that_nothing_entered_are_noted_as_tried_in_vain() -> None:
+    evaluate = linear_problem(6, 2)
+    for worse, forgets in ((1e6, False), (0.0, True)):
+        archive = make_archive(6, 2)
+        begin(archive, evaluate, n=60)
+        emitter = TargetedEmitter(archive, batch_size=40, objective_min=None, seed=0)
+        scheduler = Scheduler(archive, [emitter])
+        parents = scheduler.ask_dqd()
+        objective, measures, jacobian = evaluate(parents)
+        scheduler.tell_dqd(objective - 1e6, measures, jacobian)
+        children = scheduler.ask()
+        assert emitter._flight is not None
+        assert emitter._expected is not None
+        tried = np.bincount(emitter._flight.targets, minlength=100)
+        tried += np.bincount(emitter._expected, minlength=100)
+        assert len(emitter._expected) > 3
+        objective, measures, _ = evaluate(children)
+        if not forgets:
+            # Into the middle of a cell that is taken, and worse than what is there.
+            measures = np.broadcast_to(archive.data("measures")[:1], measures.shape)
+        before = set(archive.data("index").tolist())
+        scheduler.tell(objective - worse, measures)
+        if forgets:
+            entered = sorted(set(archive.data("index").tolist()) - before)
+            assert entered
+            assert (emitter._aim.tries[entered] == 0).all()
+            assert emitter._aim.tries.sum() < tried.sum()
+        else:
+            np.testing.assert_array_equal(emitter._aim.tries, tried)
+
+
+def test_parents_are_elites_beside_the_cells_wanted_most() -> None:
+    evaluate = linear_problem(6, 2)
+    archive = make_archive(6, 2, cells=20)
+    begin(archive, evaluate, n=400)
+    off: list[list[float]] = [[], []]
+    for seed in range(40):
+        emitter = TargetedEmitter(archive, num_parents=4, batch_size=40, seed=seed)
+        parents = emitter.ask_dqd()
+        assert emitter._survey is not None
+        assert emitter._targets is not None
+        at = (evaluate(parents)[1] + 2) * 5
+        for which, part in enumerate((slice(0, 4), slice(-4, None))):
+            wanted = emitter._survey.centres(emitter._targets[part])
+            apart = np.linalg.norm(wanted[:, None] - at[None], axis=2)
+            off[which].append(float(apart.min(axis=1).mean()))
+    assert np.mean(off[0]) < 0.7 * np.mean(off[1])
+
+
+def test_models_are_in_standard_deviations_and_cells() -> None:
+    evaluate = linear_problem(4, 2)
+    archive = GridArchive(
+        solution_dim=4, dims=[10, 30], ranges=[(-2, 2), (-3, 3)], dtype=np.float32, seed=0
+    )
+    begin(archive, evaluate, n=40)
+    std = np.array([0.5, 1, 2, 4], np.float32)
+    mean = np.array([1, 0, -1, 2], np.float32)
+    emitter = TargetedEmitter(archive, x0=mean, sigma0=std, num_parents=3, batch_size=20, seed=0)
+    parents = emitter.ask_dqd()
+    objective, measures, jacobian = evaluate(parents)
+    emitter.tell_dqd(parents, objective, measures, jacobian, {})
+    models = emitter._aim.models
+    assert models.count == len(parents)
+    # A step in standard deviations is the same step of the latent, seen by the archive's cells.
+    step = np.random.default_rng(2).normal(0, 0.2, (len(parents), 4)).astype(np.float32)
+    there = mean + std * (models.points[: len(parents)] + step)
+    reached, places, _ = evaluate(there.astype(np.float32))
+    predicted, positions = models.predict(np.arange(len(parents)), step)
+    np.testing.assert_allclose(predicted, reached, atol=1e-4)
+    in_cells = (places - np.array([-2, -3])) * np.array([10 / 4, 30 / 6])
+    np.testing.assert_allclose(positions, in_cells, atol=1e-3)
+
+
 def test_initial_solutions_open_an_empty_archive() -> None:
     archive = make_archive(6, 2)
     initial = np.arange(18, dtype=np.float32).reshape(3, 6)

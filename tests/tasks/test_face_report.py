@@ -9,6 +9,7 @@ from rich.console import Console
 
 from qdgs_lightning.metrics import group_verification, verification_accuracy
 from qdgs_lightning.metrics.bootstrap import Estimate
+from qdgs_lightning.metrics.verification import Protocol
 from qdgs_lightning.tasks.face_report import FaceReport
 
 
@@ -90,3 +91,29 @@ def test_names_are_never_cut(length: int) -> None:
     assert not any("…" in line for line in lines)
     accuracies = "".join(line[1:].split("│")[0].strip() for line in lines)
     assert all(name in accuracies for name in names)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "spread", "told"),
+    [
+        ("insightface", "std", "± standard deviation over the ten folds, as insightface prints"),
+        ("exhaustive", "std", "± standard deviation over the ten folds"),
+        ("facexzoo", "standard_error", "± standard error of the mean of ten folds, as FaceX-Zoo"),
+    ],
+)
+def test_what_stands_behind_plus_and_minus_is_said(
+    protocol: Protocol, spread: str, told: str
+) -> None:
+    same = torch.arange(2000) % 2 == 0
+    distances = torch.rand(2000, generator=torch.Generator().manual_seed(0)) + 0.7 * ~same
+    result = verification_accuracy(distances, same, protocol=protocol)
+    report = FaceReport(results={"lfw": result}, fairness={}, about={"protocol": protocol})
+    console = Console(width=80, file=StringIO())
+    console.print(*report.tables())
+    assert isinstance(console.file, StringIO)
+    text = " ".join(console.file.getvalue().split())
+    assert told in text
+    assert f"{100 * result.accuracy:.2f} ± {100 * getattr(result, spread):.2f}" in text
+    deviations = torch.tensor(result.fold_accuracies, dtype=torch.float64)
+    assert result.std == pytest.approx(float(deviations.std(correction=0)))
+    assert result.standard_error == pytest.approx(float(deviations.std()) / 10**0.5)

@@ -17,6 +17,7 @@ from qdgs_lightning.commands.doctor_files import (
     check_guidance,
     check_initial_weights,
     check_training_set,
+    check_weights,
 )
 from qdgs_lightning.commands.doctor_findings import (
     STANDS_IN_THE_WAY,
@@ -32,6 +33,7 @@ from qdgs_lightning.commands.doctor_match import (
     check_measures,
     check_parts,
     check_prompts,
+    check_ranges,
     check_reload,
 )
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
@@ -60,11 +62,13 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("archive file", check_archive_file),
     ("init_from", check_initial_weights),
     ("ckpt_path", check_checkpoint),
+    ("weights", check_weights),
     ("training images", check_parts),
     ("align", check_alignment),
     ("image sizes", check_image_sizes),
     ("head", check_classes),
     ("grid", check_measures),
+    ("ranges", check_ranges),
     ("bins", check_bins),
     ("prompts", check_prompts),
     ("trainer", check_reload),
@@ -82,8 +86,9 @@ def examine(words: Sequence[str], *, probe_seconds: float = 20.0) -> Iterator[Fi
     """Look at a run before it begins; nothing is written, seeded or downloaded.
 
     Args:
-        words: As they would stand behind ``qdgs fit`` or ``qdgs search``: ``--config`` with a file,
-            perhaps several times, and single options. Which command it is, the files say.
+        words: As they would stand behind ``qdgs``: ``fit``, ``test`` or ``search``, ``--config``
+            with a file, perhaps several times, and single options. Without the command's name, the
+            files say which it is.
         probe_seconds: For how long rates are measured in all; 0 leaves that out.
 
     Yields:
@@ -117,7 +122,8 @@ def doctor(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="qdgs doctor",
         description="Say before a run what is missing, what does not fit, and how long it takes.",
-        epilog="All other options are those of `qdgs fit` or `qdgs search`, --config first.",
+        usage="qdgs doctor [fit|test|search] --config FILE.yaml [--OPTION VALUE ...]",
+        epilog="All other options are those of `qdgs fit`, `test` or `search`, --config first.",
         allow_abbrev=False,
         exit_on_error=False,
     )

@@ -16,20 +16,20 @@ from qdgs_lightning.trainer_cli import TrainerCLI, newest_checkpoint
 
 def shapes_demo(
     *,
-    configs: Path = Path("configs"),
+    configs: Path | None = None,
     overlay: Path | None = None,
     arms: tuple[str, ...] = ("none", "random", "qd"),
     output: Path = Path("runs/shapes_demo.png"),
 ) -> None:
     """Train and test on the shapes with each sampler once, and compare.
 
-    It does what ``qdgs fit --config configs/shapes_<arm>.yaml`` and then ``qdgs test`` with the
+    It does what ``qdgs fit --config shapes_<arm>`` and then ``qdgs test`` with the
     last checkpoint do, arm after arm. One run each shows the way, not an effect: for that
     ``qdgs shapes-table`` repeats everything over many seeds.
 
     Args:
-        configs: The folder of the configurations.
-        overlay: A YAML file laid over each of them.
+        configs: Folder with shapes_<arm>.yaml; the shipped ones where not given.
+        overlay: A YAML file laid over each of them, or the name of a shipped one.
         arms: Which of them to run; ``none`` trains on the biased images alone.
         output: Where the figure goes, a name that ends in .png.
 
@@ -46,7 +46,7 @@ def shapes_demo(
     folders: dict[str, Path] = {}
     started = time.monotonic()
     for arm in arms:
-        config = str(configs / f"shapes_{arm}.yaml")
+        config = f"shapes_{arm}" if configs is None else str(configs / f"shapes_{arm}.yaml")
         layers = ["--config", config, *(["--config", str(overlay)] if overlay else [])]
         console.print(f"\n[bold]$ qdgs fit {' '.join(layers)}[/bold]")
         fit = TrainerCLI(["fit", *layers])

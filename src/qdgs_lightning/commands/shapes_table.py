@@ -13,6 +13,7 @@ from qdgs_lightning.commands.table_intervals import read_results
 from qdgs_lightning.commands.table_jobs import TableError, distinct, work_off
 from qdgs_lightning.datasets.shapes import BIASES
 from qdgs_lightning.files import write_measured
+from qdgs_lightning.shipped_configs import CONFIG_FOLDER
 
 
 def shapes_table(
@@ -20,7 +21,7 @@ def shapes_table(
     biases: float | tuple[float, ...] = BIASES,
     arms: Arm | tuple[Arm, ...] = ARMS,
     seeds: int = 10,
-    configs: Path = Path("configs"),
+    configs: Path | None = None,
     overlay: Path | None = None,
     annotator: str | None = "shapes_annotator",
     output: Path = Path("runs/shapes_table"),
@@ -37,8 +38,9 @@ def shapes_table(
         biases: Colour biases of the real training images, one or a list such as [0.98,0.9].
         arms: What classifiers learn from after the first phase, one or a list.
         seeds: How many seeds, counted from 0.
-        configs: Folder with the configuration of each arm, shapes_<arm>.yaml.
-        overlay: A YAML file laid over the configuration of every arm.
+        configs: Folder with the configuration of each arm, shapes_<arm>.yaml; the shipped ones
+            where not given.
+        overlay: A YAML file laid over the configuration of every arm, or the name of a shipped one.
         annotator: Weights of the annotator that judges the pools, or null for no judgement.
         output: Folder of results, checkpoints, archives and logs.
         page: Page whose measured part is renewed, or null for none.
@@ -49,7 +51,9 @@ def shapes_table(
             or a run failed.
         WeightsError: There is no such annotator.
     """
-    experiment = Experiment(configs=configs, output=output, overlay=overlay, annotator=annotator)
+    experiment = Experiment(
+        configs=configs or CONFIG_FOLDER, output=output, overlay=overlay, annotator=annotator
+    )
     biases = distinct(biases, option="biases")
     arms = distinct(arms, option="arms")
     if seeds < 1 or (jobs is not None and jobs < 1):

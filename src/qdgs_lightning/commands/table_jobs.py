@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.progress import progress
 
 
 class TableError(QDGSError):
@@ -84,25 +84,17 @@ def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
     """
     if not left:
         return
-    progress = Progress(
-        TextColumn("Jobs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        speed_estimate_period=24 * 3600,
-    )
     context = multiprocessing.get_context("spawn")
     workers = ProcessPoolExecutor(
         min(processes, len(left)), mp_context=context, initializer=end_with_parent
     )
-    with workers as pool, progress:
-        task = progress.add_task("", total=len(left))
+    with workers as pool, progress("Working", len(left), unit="jobs") as meter:
         try:
             for job, seconds in _finished(left, experiment, pool, processes):
-                progress.console.print(f"{job.outcome(experiment)} ({seconds:.0f} CPU-s)")
-                progress.advance(task)
+                meter.print(f"{job.outcome(experiment)} ({seconds:.0f} CPU-s)")
+                meter.advance()
         except TableError:
-            progress.console.print("A job has failed; those that run are finished first.")
+            meter.print("A job has failed; those that run are finished first.")
             raise
         except BrokenProcessPool as error:
             raise TableError(

@@ -19,6 +19,11 @@ from qdgs_lightning.datasets import (
     open_named_images,
 )
 from qdgs_lightning.datasets.benchmarks import spelt_out
+from qdgs_lightning.datasets.verification_folds import (
+    NUM_FOLDS,
+    unmixed_folds,
+    why_no_accuracy,
+)
 from qdgs_lightning.errors import did_you_mean
 from qdgs_lightning.seeding import seeded_generator
 
@@ -130,12 +135,33 @@ class FaceBenchmarks:
             self.benchmarks = load_benchmarks(
                 self.benchmark_root, names, image_size=self.image_size
             )
+            self._check_folds()
             self._warn_of_unmerged(names)
         if stage != "fit" and not self.benchmarks:
             raise DataModuleError(
                 f"None of {', '.join(names) or 'no benchmarks'} is in {self.benchmark_root}: set "
                 "`data.init_args.benchmarks` to the folder that holds them."
             )
+
+    def _check_folds(self) -> None:
+        """Refuse benchmarks that have no accuracy, and warn of those whose accuracy means little.
+
+        Raises:
+            DataModuleError: One has too few pairs, or pairs of one kind only.
+        """
+        for name, pairs in self.benchmarks.items():
+            if reason := why_no_accuracy(pairs.is_same):
+                raise DataModuleError(
+                    f"The benchmark {name} in {self.benchmark_root} has no accuracy ({reason}): "
+                    "take it out of `data.init_args.validate_on` and `test_on`, or bring more "
+                    "pairs."
+                )
+            if unmixed := unmixed_folds(pairs.is_same):
+                warnings.warn(
+                    f"{unmixed} of the {NUM_FOLDS} folds of {name} hold pairs of one kind only, so "
+                    "that its accuracy means little: mix pairs of one person and of two.",
+                    stacklevel=3,
+                )
 
     def _check_merge(self) -> None:
         """Refuse merged groups that no test could compare, whatever benchmarks there are.

@@ -19,6 +19,7 @@ class FaceImages(Protocol):
     """A dataset of ``(uint8 RGB [3, H, W], identity)``."""
 
     num_classes: int
+    size: tuple[int, int] | None
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -102,6 +103,11 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         self._images: FaceImages | None = None
 
     @property
+    def train_size(self) -> tuple[int, int] | None:
+        """Height and width of the training images; None where no file says so."""
+        return None if self._images is None else self._images.size
+
+    @property
     def num_classes(self) -> int:
         """How many identities the training set has.
 
@@ -126,7 +132,9 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         if stage != "fit":
             return
         if self.train_path is not None and self._images is None:
-            self._images = open_face_dataset(self.train_path, on_bad_record=self.on_bad_record)
+            images = open_face_dataset(self.train_path, on_bad_record=self.on_bad_record)
+            images.check(prefer=self.image_size)
+            self._images = images
         if self.num_classes < 2:
             raise DataModuleError(f"{self.train_path} holds a single identity; two are needed.")
 

@@ -143,10 +143,12 @@ def check_pairs(
         raise VerificationError(
             f"{whose}All pairs are of one kind; accuracy needs pairs of one person and of two."
         )
-    if not 2 <= num_folds <= len(same):
+    if num_folds < 2:
+        raise VerificationError(f"num_folds is {num_folds}; give 2 or more.")
+    if len(same) < num_folds:
         raise VerificationError(
-            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; give 2 folds or more, "
-            "and at least as many pairs."
+            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; bring at least as "
+            "many pairs."
         )
 
 
@@ -264,10 +266,22 @@ class Roc:
     def of(cls, distances: Tensor, same: Tensor) -> "Roc":
         """Count pairs of both kinds, ``[n]`` each, below every distance."""
         values, place = torch.unique(distances, return_inverse=True)
+        return cls.weighted(place, same, torch.ones(len(place), dtype=torch.float64), len(values))
+
+    @classmethod
+    def weighted(cls, place: Tensor, same: Tensor, weights: Tensor, num_values: int) -> "Roc":
+        """Sum the weights of pairs of both kinds below every distance.
+
+        Args:
+            place: Rank of each pair's distance among the different ones, from 0, shape ``[n]``.
+            same: Whether a pair is of one person, shape ``[n]``.
+            weights: How often each pair counts, float64, shape ``[n]``.
+            num_values: How many different distances there are.
+        """
         rates = []
         for kind in (~same, same):
-            counts = torch.bincount(place[kind], minlength=len(values)).cumsum(0)
-            rates.append(torch.cat([counts.new_zeros(1), counts]).double() / counts[-1])
+            sums = torch.bincount(place[kind], weights[kind], minlength=num_values).cumsum(0)
+            rates.append(torch.cat([sums.new_zeros(1), sums]) / sums[-1])
         return cls(rates[0], rates[1], int((~same).sum()))
 
     def auc(self) -> float:

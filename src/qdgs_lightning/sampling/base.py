@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
+from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.progress import progress
 from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins, class_names
@@ -196,7 +198,11 @@ class Sampler(ABC):
         proposals = self.propose(generator, archive=archive, random=random)
         agreement = self.quality.agreement
         judge = AugmentedGuidance(guidance, agreement) if agreement else guidance
-        result = evaluate(generator, judge, proposals.latents, batch_size=self.batch_size)
+        latents, first = proposals.latents, rank_and_world_size()[0] == 0
+        with progress("Judging latents", len(latents), brief=True, shown=first) as meter:
+            result = evaluate(
+                generator, judge, latents, batch_size=self.batch_size, progress=meter.update
+            )
         views = result.measures.chunk(1 + len(agreement), dim=1)
         labels = self.joint.labels(views[0])
         bins = self.joint.index(labels)

@@ -26,6 +26,11 @@ _TITLES = {
     "calfw": "CALFW",
     "agedb_30": "AgeDB-30",
 }
+# What stands behind ± in the table: that which papers of the protocol print.
+_SPREAD = ("std", "standard deviation over the ten folds, as insightface prints")
+_SPREADS = {
+    "facexzoo": ("standard_error", "standard error of the mean of ten folds, as FaceX-Zoo prints")
+}
 _COLUMNS = ("accuracy", "std", "standard_error", "auc", "eer", "num_same", "num_different")
 
 
@@ -99,7 +104,12 @@ class FaceReport:
         for name in shown:
             plain.add_column(_TITLES.get(name, name), justify="right")
         plain.add_column("mean", justify="right")
-        cells = [f"{_percent(r.accuracy)} ± {_percent(r.std)}" for r in shown.values()]
+        spreads = [_SPREADS.get(r.protocol, _SPREAD) for r in shown.values()]
+        plain.caption = "± " + "; ".join(dict.fromkeys(told for _, told in spreads))
+        cells = [
+            f"{_percent(r.accuracy)} ± {_percent(getattr(r, spread))}"
+            for r, (spread, _) in zip(shown.values(), spreads, strict=True)
+        ]
         plain.add_row(*cells, _percent(self.mean))
         groups = (table for name in self.fairness for table in self._group_tables(name))
         return [*([plain] if shown else []), *groups]

@@ -2,13 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.signal import convolve2d
 from torch import Tensor
 
 from qdgs_lightning.generators.stylegan2 import StyleGAN2, StyleGAN2Error
-from qdgs_lightning.generators.stylegan2.layers import resample_filter, upsample
+from qdgs_lightning.generators.stylegan2.layers import (
+    ModulatedConv,
+    Skip,
+    resample_filter,
+    upsample,
+)
 from tests.generators.stylegan2.parity import NAMES, Parity
 
 
@@ -129,6 +136,53 @@ def test_upsampling_is_bilinear_with_black_beyond_the_edge() -> None:
     images = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
     padded = F.interpolate(F.pad(images, (1, 1, 1, 1)), scale_factor=2.0, mode="bilinear")
     torch.testing.assert_close(upsample(images, resample_filter()), padded[:, :, 2:-2, 2:-2])
+
+
+def convolved(image: Tensor, *kernels: Tensor) -> Tensor:
+    """Put zeros between the pixels of ``[h, w]``, and convolve by every kernel without an end."""
+    wide = np.zeros((2 * len(image) - 1, 2 * image.shape[1] - 1))
+    wide[::2, ::2] = image
+    for kernel in kernels:
+        wide = convolve2d(wide, kernel.double().numpy())
+    return torch.from_numpy(wide)
+
+
+def lopsided_filter() -> Tensor:
+    """Return a filter that no turn or mirror leaves as it is, sum 1."""
+    taps = torch.rand(4, 4, generator=torch.Generator().manual_seed(1))
+    return taps / taps.sum()
+
+
+def test_upsampling_convolves_by_a_filter_and_does_not_correlate() -> None:
+    images = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)).double()
+    fir = lopsided_filter()
+    found = upsample(images, fir)
+    skip = Skip(3, 1).double()
+    skip.resample_filter.copy_(fir)
+    skipped = skip(images, gain=0.5)
+    weights = skip.weight[0, :, 0, 0].detach() * 0.5 / math.sqrt(3)
+    for n in range(2):
+        single = torch.stack([convolved(x, 4 * fir)[1:-1, 1:-1] for x in images[n]])
+        torch.testing.assert_close(found[n], single)
+        torch.testing.assert_close(skipped[n, 0], (weights[:, None, None] * single).sum(0))
+
+
+def test_layers_that_double_the_size_convolve_by_both_filters() -> None:
+    layer = ModulatedConv(2, 3, w_dim=4, resolution=12, up=True).double()
+    fir = lopsided_filter()
+    layer.resample_filter.copy_(fir)
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, 6, 6, generator=random).double()
+    w = torch.randn(1, 4, generator=random).double()
+    style, weight = layer.affine(w)[0].detach(), layer.weight.detach()
+    modulated = weight * style[:, None, None]
+    modulated = modulated / modulated.square().sum((1, 2, 3), keepdim=True).add(1e-8).sqrt()
+    wide = [
+        sum(convolved(x[0, i], modulated[o, i], 4 * fir)[2:-2, 2:-2] for i in range(2))
+        for o in range(3)
+    ]
+    expected = F.leaky_relu(torch.stack(wide), 0.2) * math.sqrt(2)  # type: ignore[arg-type]
+    torch.testing.assert_close(layer(x, w, noise_mode="none")[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_ffhq_network_has_its_known_size() -> None:

@@ -42,6 +42,13 @@ def test_statistics_follow_the_batches() -> None:
         assert float(head.batch_std) == pytest.approx(std, rel=1e-6)
 
 
+def test_lengths_beyond_a_hundred_count_as_a_hundred() -> None:
+    head = AdaFace(2, 3, t_alpha=1.0)
+    head(torch.tensor([[50.0, 0.0], [0.0, 900.0]]), torch.tensor([0, 1]))
+    assert float(head.batch_mean) == pytest.approx(75)
+    assert float(head.batch_std) == pytest.approx(50 / 2**0.5, rel=1e-5)
+
+
 def test_small_deviations_are_seen_far_from_the_start() -> None:
     head = AdaFace(2, 3, t_alpha=0.5)
     norms = torch.tensor([60.0, 60.01, 60.02, 60.03])

@@ -106,6 +106,8 @@ def test_evaluation_knows_no_margin_and_moves_nothing(make: Make) -> None:
     head = given_rows(make(DIM, CLASSES), weight).eval()
     before = {key: value.clone() for key, value in head.state_dict().items()}
     expected = given_rows(NormFace(DIM, CLASSES), weight).eval()(embeddings)
+    cosines = cosine_similarity(embeddings[:, None], weight[None], dim=-1)
+    torch.testing.assert_close(expected, 64 * cosines, rtol=0, atol=1e-4)
     assert torch.equal(head(embeddings), expected)
     assert torch.equal(head(embeddings, labels), expected)
     assert torch.equal(head.loss(embeddings, labels), cross_entropy(expected, labels))
