@@ -12,7 +12,9 @@ from qdgs_lightning.metrics import GroupAccuracy
 from qdgs_lightning.sampling.identities_report import IdentityReport
 from qdgs_lightning.sampling.pool import _REASONS, Candidates, PoolReport
 from qdgs_lightning.sampling.quotas import Quotas
+from qdgs_lightning.search.coverage import Coverage
 from qdgs_lightning.tasks.face_fairness import fairness_scalars
+from tests.search.test_archive import make_archive
 
 ROOT = Path(__file__).parents[1]
 GLOSSARY = (ROOT / "docs/glossary.md").read_text()
@@ -60,8 +62,9 @@ def test_what_pools_log_is_explained(name: str) -> None:
 
 def test_what_a_search_logs_is_explained() -> None:
     source = (ROOT / "src/qdgs_lightning/callbacks/qd_refresh.py").read_text()
-    names = re.findall(r'"(qd/\w+)"', source)
-    assert len(names) >= 8
+    shares = Coverage.of(make_archive(5)[0], intervals={0: [(0.0, 0.5)]}).shares()
+    names = [*re.findall(r'"(qd/\w+)"', source), *(f"qd/{name}" for name in shares)]
+    assert len(names) >= 10
     for name in names:
         assert f"`{name}`" in GLOSSARY, name
 
@@ -81,6 +84,8 @@ def test_rows_of_an_audit_are_explained() -> None:
         labelled_by={},
         images=5,
         units=5,
+        unit="images",
+        unit_guessed="",
         num_bootstrap=10,
         seed=0,
         tables=share_tables(annotations, targets=even, num_bootstrap=10),
@@ -108,6 +113,8 @@ def test_quotations_are_the_words_of_the_programs() -> None:
     for quotation in (
         "Nothing to draw for",
         "objective below quality.objective or quality.quantile",
+        "of the cells inside the prior",
+        "evaluations can fill",
         "prior samples has an objective above search.objective_min",
         "which is not installed",
         "latents of",

@@ -65,7 +65,7 @@ def test_each_group_is_a_line_with_whole_intervals() -> None:
     spread = found.own.disparate_impact, found.pooled.disparate_impact
     assert ("worst / best", *map(written, spread)) in rows
     for rate, errors in found.at_false_match_rate.items():
-        place = rows.index((f"at FMR {100 * rate:g}", "", ""))
+        place = rows.index((f"at FMR {100 * rate:g} %", "", ""))
         for row, group in zip(rows[place + 1 : place + 5], names, strict=True):
             both = errors.false_match[group], errors.false_non_match[group]
             assert row == (group.removeprefix("rfw_"), *map(written, both))

@@ -6,7 +6,7 @@ from itertools import takewhile
 Ends = tuple[str, str]
 """Descriptions of a measure's low and high end, such as the two prompts of a pair."""
 
-_PER_INCH = 11  # characters of matplotlib's default font at 10 points, on average
+_PER_INCH = 12  # characters of matplotlib's default font at 10 points, on average
 _ARTICLES = {"a", "an", "the"}
 
 

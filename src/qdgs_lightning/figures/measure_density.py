@@ -80,7 +80,8 @@ def measure_density(
         for axes, (name, is_archive) in zip(row, panels, strict=True):
             axes.set(xlim=limits[0], ylim=limits[1])
             axes.set_xlabel(measure_label(names[x], ends.get(names[x]), inches=2.4))
-            axes.set_ylabel(measure_label(names[y], ends.get(names[y]), inches=2.4))
+            if axes is row[0]:  # the others have the same axis
+                axes.set_ylabel(measure_label(names[y], ends.get(names[y]), inches=2.9))
             axes.set_facecolor(_EMPTY)
             if is_archive:
                 heat = _heatmap(axes, archives[name], names, x, y) or heat

@@ -168,7 +168,7 @@ class FaceReport:
             table = _table(f"{name}: error rates, % ({about})", "FMR", "FNMR")
             for rate, errors in found.at_false_match_rate.items():
                 table.add_section()
-                table.add_row(f"at FMR {100 * rate:g}")
+                table.add_row(f"at FMR {100 * rate:g} %")
                 for group, short in names.items():
                     both = (errors.false_match[group], errors.false_non_match[group])
                     table.add_row(f"  {short}", *map(_interval, both))
