@@ -28,6 +28,7 @@ _WATCHERS = (
     "OnExceptionCheckpoint",
     "RichProgressBar",
     "TQDMProgressBar",
+    "TrainingImages",
 )
 
 
