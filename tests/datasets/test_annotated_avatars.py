@@ -53,8 +53,9 @@ def test_clear_faces_are_nearly_what_was_drawn_and_junk_is_not() -> None:
     for kind in range(1, len(KINDS)):
         off = spoilt[1][junk.kinds == kind]
         assert off.mean() > 0.05
-        # Not a few of them are left as they were.
-        assert (off > 0.03).float().mean() > 0.9
+        # Hardly one of them is left as it was; of blurred and erased faces little else is changed.
+        least = 0.03 if KINDS[kind] in ("blurred", "erased") else 0.05
+        assert (off > least).float().mean() > 0.85
 
 
 def test_published_face_prompts_are_captions_word_for_word() -> None:

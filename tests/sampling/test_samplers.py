@@ -258,7 +258,7 @@ def test_objective_is_the_lowest_over_all_views() -> None:
         def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
             return Evaluation(images[:, 2, 0, 0], images[:, :2, 4, 1])
 
-    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(50, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     judged = AugmentedGuidance(Corner(), ["rotate_90", "rotate_180", "rotate_270"])
     corners = images[:, 2][:, [0, 0, -1, -1], [0, -1, 0, -1]]
     assert torch.equal(judged(images, images).objective, corners.amin(dim=1))

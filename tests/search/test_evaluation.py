@@ -66,6 +66,20 @@ def test_progress_counts_rows_and_no_rows_is_no_error() -> None:
     assert empty.measures.shape == (0, 2)
 
 
+def test_a_single_pixel_that_nobody_looks_at_is_found() -> None:
+    class Speckled(ToyGenerator):
+        """One blue pixel of the third image is NaN."""
+
+        def forward(self, latents: Tensor) -> Tensor:
+            images = super().forward(latents).clone()
+            images[2, 2, 1, 0] = torch.nan
+            return images
+
+    latents = torch.zeros(4, 6)
+    with pytest.raises(EvaluationError, match=r"Speckled returned an image .* 1 of 4 latents"):
+        evaluate(Speckled(), ToyGuidance(measures=1), latents)
+
+
 def test_nan_from_a_generator_names_it() -> None:
     generator = BrokenGenerator()
     latents = draw(generator, 20)
