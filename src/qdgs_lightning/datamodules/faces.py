@@ -2,35 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks, FaceItem
 from qdgs_lightning.datamodules.resuming import ResumableSampler
 from qdgs_lightning.datasets import open_face_dataset
+from qdgs_lightning.datasets.face_images import FaceImages
 from qdgs_lightning.seeding import check_seed
 
 _NOTHING = (
     "There is nothing to train on: set `data.init_args.train`, or take SyntheticFaceDataModule for "
     "images of a generator."
 )
-
-
-class FaceImages(Protocol):
-    """A dataset of ``(uint8 RGB [3, H, W], identity)``."""
-
-    num_classes: int
-    size: tuple[int, int] | None
-
-    def __len__(self) -> int:
-        """How many images there are."""
-
-    def __getitem__(self, index: int) -> FaceItem:
-        """One of them."""
 
 
 class FaceDataModule(FaceBenchmarks, LightningDataModule):
@@ -159,11 +147,11 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         """
         assert self.trainer is not None
         assert self._images is not None
-        dataset = cast(Dataset[FaceItem], self._images)
+        dataset = self._images
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        if len(self._images) < self.batch_size * world:
+        if len(dataset) < self.batch_size * world:
             raise DataModuleError(
-                f"{self.train_path} has {len(self._images)} images, too few for a batch of "
+                f"{self.train_path} has {len(dataset)} images, too few for a batch of "
                 f"{self.batch_size} on {world} rank(s): lower `data.init_args.batch_size`."
             )
         order = ResumableSampler(
