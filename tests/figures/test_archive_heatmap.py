@@ -53,7 +53,9 @@ def test_cells_lie_where_their_measures_say(archive: Archive) -> None:
     assert tuple(image.get_extent()) == (0.0, 8.0, -1.0, 2.0)
     assert (image.origin, axes.get_xlabel(), axes.get_ylabel()) == ("lower", "hair", "age")
     assert "objective" in colour_bar.get_ylabel()
-    assert axes.get_title().startswith("3 elites, coverage 12.5%, QD-score 10")
+    assert axes.get_title().startswith(
+        "3 elites in 16.7% of these cells (12.5% of all), QD-score 10"
+    )
 
 
 def test_axes_say_what_their_ends_stand_for(archive: Archive) -> None:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.figures.measure_axis import measure_label
 from qdgs_lightning.search.archive import Archive
+from qdgs_lightning.search.coverage import Coverage
 
 _EMPTY = "0.85"
 
@@ -22,8 +23,8 @@ def archive_heatmap(archive: Archive, *, measures: tuple[int, int] = (0, 1)) -> 
         measures: Which measures the columns and the rows are.
 
     Returns:
-        A figure of 6.4 x 5.2 inches with two labelled axes and a colour bar; coverage and
-        QD-score are in its title.
+        A figure of 6.4 x 5.2 inches with two labelled axes and a colour bar. In its title are
+        the elites, the share of the cells shown that hold one, that of all cells, and QD-score.
 
     Raises:
         QDGSError: The archive lacks one of the measures, or they are the same.
@@ -48,17 +49,23 @@ def archive_heatmap(archive: Archive, *, measures: tuple[int, int] = (0, 1)) -> 
         cmap=_best_stands_out(),
     )
     figure.colorbar(image, ax=axes, label="objective (higher is better)")
-    best_of = "" if len(names) == 2 else ", best over the other measures"
     ends = archive.metadata.measure_ends
     axes.set_xlabel(measure_label(names[x], ends[x], inches=4.6))
     axes.set_ylabel(measure_label(names[y], ends[y], inches=4.4))
-    stats = archive.stats
-    axes.set_title(
-        f"{stats.num_elites:,} elites, coverage {stats.coverage:.1%}, "
-        f"QD-score {stats.qd_score:,.0f}{best_of}",
-        fontsize="medium",
-    )
+    axes.set_title(_title(archive, measures), fontsize="medium")
     return figure
+
+
+def _title(archive: Archive, measures: tuple[int, int]) -> str:
+    """Say how many cells are filled: of those shown, which are all only where two measures are."""
+    stats, shown = archive.stats, Coverage.of(archive, measures=measures).axes.share
+    elites, score = f"{stats.num_elites:,} elites", f"QD-score {stats.qd_score:,.0f}"
+    if len(archive.metadata.measure_names) == 2:
+        return f"{elites}, coverage {shown:.1%}, {score}"
+    return (
+        f"{elites} in {shown:.1%} of these cells ({stats.coverage:.1%} of all), {score};\n"
+        "best over the other measures"
+    )
 
 
 def _best_stands_out() -> ListedColormap:
