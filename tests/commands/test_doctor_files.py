@@ -207,7 +207,7 @@ def test_benchmarks_that_are_damaged_or_nowhere(faces: Config) -> None:
 def test_weights_to_start_from(faces: Config) -> None:
     plan, model, _ = planned(faces)
     model.init_from = Path("adaface.ckpt")
-    about(checked(check_initial_weights, plan), "init_from", "missing", "no adaface.ckpt")
+    about(checked(check_initial_weights, plan), "init_from", "missing", "no /.*/adaface.ckpt")
     saved({"state_dict": ir_file("model.")}, model.init_from)
     found = checked(check_initial_weights, plan)
     about(found, "init_from", "ok", "weights of AdaFace, which takes colours in BGR, turned to RGB")
@@ -277,7 +277,7 @@ def test_drawn_faces_that_cannot_be_cropped_or_edited_or_are_too_few(fit: Config
     assert about(checked(check_edits, plan), "identity edits", "ok").numbers == {"edits": 3}
     assert plan.num_edits == 3
     Path("edits.npy").unlink()
-    about(checked(check_edits, plan), "this", "missing", "no file edits.npy")
+    about(checked(check_edits, plan), "this", "missing", "no file /.*/edits.npy")
 
 
 def test_prompts_that_say_the_same(search: Config) -> None:
@@ -349,7 +349,7 @@ def test_an_archive_to_begin_with_must_be_of_this_generator_and_guidance(fit: Co
     def look() -> list[Finding]:
         return checked(check_archive_file, plan)
 
-    about(look(), subject, "missing", "no old.safetensors -> make it by `qdgs search")
+    about(look(), subject, "missing", "no /.*/old.safetensors -> make it by `qdgs search")
     config = SearchConfig(
         grid=(50, 40), algorithm="random", ranges=((-1, 1), (-1, 1)), calibration=16
     )

@@ -1,5 +1,6 @@
 """Searches that tests begin with."""
 
+from dataclasses import replace
 from typing import get_args
 
 from qdgs_lightning.search import QDSearch, SearchConfig
@@ -12,7 +13,10 @@ CONFIGS = {
     )
     for algorithm in get_args(Algorithm)
 } | {
-    "published": SearchConfig.published(grid=(12, 10)),
+    "published": replace(
+        SearchConfig.published(grid=(12, 10)),
+        ranges=((0.0, 1.0), (0.0, 1.0)),  # of the toys, whose measures are shares
+    ),
     "floor": SearchConfig(
         grid=(12, 10), emitters=3, batch_size=7, calibration=40, seed=1, objective_min=99.2
     ),
