@@ -118,7 +118,7 @@ def test_python_m_is_the_twin() -> None:
         ("CSVLogger", "CVSLogger", "did you mean 'CSVLogger'?"),
         ("0.05", "five", "lr: expected float, not 'five'"),
         ("tests.boring.BoringTask", "Nonsense", "there is no class 'Nonsense'"),
-        ("{lr: 0.05}", "{lr: 0.05", "Problems parsing config"),
+        ("{lr: 0.05}", "{lr: 0.05", "config.yaml is not YAML in line 6, column 5 ("),
     ],
 )
 def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, told: str) -> None:
@@ -137,7 +137,10 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         ),
         (["dta"], "there is no command 'dta' (did you mean 'data'?)"),
         (["data", "verfy"], "there is no command 'data verfy' (did you mean 'data verify'?)"),
-        (["data", "x"], "(it has data inspect, data verify, data pack, data unpack)"),
+        (
+            ["data", "x"],
+            "(it has data inspect, data verify, data pack, data unpack, data identities)",
+        ),
         (["data", "verify", "--pth", "x"], "did you mean '--path'?"),
         (["fit", "--confg", "x.yaml"], "did you mean '--config'?"),
         (["fit", "--trainer.max_epoch=1"], "did you mean '--trainer.max_epochs'?"),
@@ -145,7 +148,7 @@ def test_misspelt_yaml_is_told_with_the_likely_spelling(right: str, wrong: str, 
         (["search", "--search.grd=[3,3]"], "did you mean '--search.grid'?"),
         (["search", "--search.algorithm=targetted"], "'targeted'"),
         (["shapes-demo", "--arm=[qd]"], "did you mean '--arms'?"),
-        (["fit", "--config", "none.yaml"], "File does not exist"),
+        (["fit", "--config", "none.yaml"], "/none.yaml is not there"),
         (["fit"], "are required: fit.data, fit.model (give them in a YAML file"),
     ],
 )
@@ -159,8 +162,8 @@ def test_misspelt_options_are_told_with_the_likely_spelling(words: list[str], to
         (["fit", "--trainer.accelerator", "foo"], "foo"),
         (["fit", "--trainer.strategy", "foo"], "foo"),
         (["fit", "--trainer.precision", "bf16-mixed", "--trainer.devices", "0"], "devices"),
-        (["test", "--ckpt_path", "last"], "no checkpoint 'last'"),
-        (["test", "--ckpt_path", "best"], "no checkpoint 'best'"),
+        (["test", "--ckpt_path", "last"], "/last': runs keep theirs"),
+        (["test", "--ckpt_path", "best"], "/best': runs keep theirs"),
     ],
 )
 def test_settings_of_the_trainer_are_complained_of_in_a_sentence(
@@ -290,8 +293,9 @@ def test_the_config_of_a_fit_also_tests(capsys: pytest.CaptureFixture[str]) -> N
     told = capsys.readouterr().out
     assert f"Run folder: {runs()[0]}\n" in told
     main(told.partition("Test it: qdgs ")[2].split())
-    assert metric(runs()[1], "test/lr") == pytest.approx(0.05)
-    assert capsys.readouterr().out.endswith(f"Run folder: {runs()[1]}\n")
+    folder = runs()[0] / "test"
+    assert metric(folder, "test/lr") == pytest.approx(0.05)
+    assert capsys.readouterr().out.endswith(f"Run folder: {folder}\n")
 
 
 def test_print_config_is_a_config_and_trains_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,8 +319,8 @@ def test_the_config_rules_over_the_checkpoint() -> None:
     assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["lr"] == 0.05
     new = written(CONFIG.replace("0.05", "0.7"), "new.yaml")
     main(["test", "--config", new, "--ckpt_path", str(checkpoint)])
-    assert metric(runs()[1], "test/lr") == pytest.approx(0.7)
-    assert saved(runs()[1])["model"]["init_args"]["lr"] == 0.7
+    assert metric(runs()[0] / "test", "test/lr") == pytest.approx(0.7)
+    assert saved(runs()[0] / "test")["model"]["init_args"]["lr"] == 0.7
 
 
 def test_the_checkpoint_brings_the_weights() -> None:
@@ -325,7 +329,7 @@ def test_the_checkpoint_brings_the_weights() -> None:
     (checkpoint,) = (runs()[0] / "checkpoints").glob("*.ckpt")
     main(["test", "--config", config, "--ckpt_path", str(checkpoint)])
     main(["test", "--config", config])
-    _, trained, untrained = runs()
+    trained, untrained = runs()[0] / "test", Path("runs/boring/test")
     assert metric(trained, "test/loss") < 0.2 * metric(untrained, "test/loss")
 
 

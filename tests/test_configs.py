@@ -47,8 +47,8 @@ def files(folder: Path) -> set[Path]:
 
 
 def digests() -> dict[str, str]:
-    """What the package consists of, and its configurations."""
-    paths = [path for room in (PACKAGE, CONFIGS) for path in room.rglob("*") if path.is_file()]
+    """What the package consists of, its configurations included."""
+    paths = [path for path in PACKAGE.rglob("*") if path.is_file()]
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
@@ -243,12 +243,12 @@ def test_a_test_reports_what_a_fit_learnt(workplace: Workplace, name: str) -> No
     options = CPU | FACES | {"ckpt_path": str(checkpoint)}
     with pytest.warns(UserWarning, match=r"left out, since there is no .*cfp_fp\.bin"):
         run("test", [name], folder, options)
-    report = json.loads((folder / "runs" / name / "version_0" / "verification.json").read_text())
+    report = json.loads((checkpoint.parents[1] / "test" / "verification.json").read_text())
     validated = columns(checkpoint.parents[1])["val/lfw"][-1]
     assert report["benchmarks"]["lfw"]["accuracy"] == pytest.approx(validated)
     predict = {"data.init_args.predict": "data/faces_webface_112x112"}
     run("predict", [name], folder, options | predict)
-    with (folder / "runs" / name / "version_1" / "embeddings.csv").open() as file:
+    with (checkpoint.parents[1] / "predict" / "embeddings.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert " ".join(r["name"] + r["identity"] for r in rows) == "10 20 30 40 51 61 71 81"
 
@@ -313,7 +313,7 @@ def test_the_annotator_s_own_errors_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     run("test", ["shapes_annotator"], folder, CPU | words)
-    folder = folder / "runs" / "shapes_annotator" / "version_0"
+    folder = folder / "runs" / "shapes_annotator" / "test"
     values = columns(folder)
     # 256 images that no training saw.
     assert values["test/shape_accuracy"][-1] > 0.95

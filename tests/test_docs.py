@@ -1,7 +1,6 @@
 """The documentation names commands, options, files, pages and figures that are there."""
 
 import argparse
-import inspect
 import os
 import re
 import shlex
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ import yaml
 
 from qdgs_lightning.cli import PLAIN_COMMANDS, ROOMS, TRAINER_COMMANDS
 from qdgs_lightning.parsing import Parser
+from qdgs_lightning.shipped_configs import find_config, shipped_configs
 from qdgs_lightning.trainer_cli import TrainerCLI
+from qdgs_lightning.words import nameable, spell_out
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -32,6 +34,7 @@ STARTS = re.compile(
 FENCES = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^(?: {4}|\t).*\n)+", re.MULTILINE)
 SHELL = ("bash", "sh", "console")
+NAMES = {config.name for config in shipped_configs()}
 TRIED = {"--config", "--ckpt_path"}
 
 
@@ -105,14 +108,18 @@ def trainer_parser() -> Parser:
     return stopped.value.parser
 
 
-def function_parser(command: str) -> Parser:
-    """What parses the options of any other command, as `qdgs` makes it."""
+def function_of(command: str) -> FunctionType:
     name = command.replace("-", "_").replace(" ", "_")
     function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
+    assert isinstance(function, FunctionType)
+    return function
+
+
+def function_parser(command: str) -> Parser:
+    """What parses the options of any other command, as `qdgs` makes it."""
     parser = Parser(prog=f"qdgs {command}", allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-c", "--config", action="config")
-    assert inspect.isfunction(function)
-    parser.add_function_arguments(function, as_group=False, sub_configs=True)
+    parser.add_function_arguments(function_of(command), as_group=False, sub_configs=True)
     return parser
 
 
@@ -129,7 +136,7 @@ def configuration_of(run: str) -> str:
 def shipped(options: list[str]) -> bool:
     """Whether all configurations are our own, with which the tests of configurations train."""
     given = [value for name, value in pairwise(options) if name == "--config"]
-    return all((ROOT / name).is_file() for name in given)
+    return all((ROOT / name).is_file() or name in NAMES for name in given)
 
 
 def parse(words: list[str], trainer: Parser) -> None:
@@ -146,12 +153,14 @@ def parse(words: list[str], trainer: Parser) -> None:
         own.add_argument("--probe_seconds", type=float)
         own.add_argument("--json")
         options = own.parse_known_args(options)[1]
-        first = yaml.safe_load(Path(options[1]).read_text())
+        options = options[options[0] in ("fit", "test", "search") :]
+        first = yaml.safe_load(find_config(options[1]).read_text())
         command = "fit" if "model" in first else "search"
     if command in TRAINER_COMMANDS:
         if not (set(options_of(options)) <= TRIED and shipped(options)):
             trainer.parse_args(["fit", *options])
     else:
+        options = spell_out(options, nameable(function_of(command)))
         function_parser(command).parse_args(options)
 
 

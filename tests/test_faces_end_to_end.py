@@ -79,7 +79,7 @@ def test_from_folders_to_a_report(
 
     capsys.readouterr()
     main(["test", "--config", "faces.yaml", "--ckpt_path", checkpoint])
-    report = json.loads(Path("run/version_1/verification.json").read_text())
+    report = json.loads(Path("run/version_0/test/verification.json").read_text())
     accuracies = {name: found["accuracy"] for name, found in report["benchmarks"].items()}
     assert accuracies["lfw"] == pytest.approx(validation[-1])
     assert min(accuracies.values()) > 0.9
@@ -90,5 +90,5 @@ def test_from_folders_to_a_report(
     assert own["low"] <= own["value"] <= own["high"]
 
     main(["predict", "--config", "faces.yaml", "--ckpt_path", checkpoint])
-    rows = torch.from_numpy(np.load("run/version_2/embeddings.npy"))
+    rows = torch.from_numpy(np.load("run/version_0/predict/embeddings.npy"))
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)))

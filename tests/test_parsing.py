@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from qdgs_lightning.cli import main
 from tests.boring import BoringTask
@@ -115,3 +116,65 @@ def test_files_that_are_no_configuration_are_named() -> None:
 
 def test_what_is_missing_is_advised_once() -> None:
     assert complaint("search", "--generator", "StyleGAN2Generator").count("--config") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["search", "--config=shapes_search", "--search.algorithm=cmaes"],
+            "search.algorithm: 'cmaes' is none of its values (did you mean 'cma_mae'?); give ",
+        ),
+        (
+            ["fit", "--config=shapes_none", "--trainer.precision=bf16-mix"],
+            "trainer.precision: 'bf16-mix' is none of its values (did you mean 'bf16-mixed'?)",
+        ),
+        (
+            ["data", "pack", "a", "b", "--format=rek"],
+            "format: 'rek' is none of its values (did you mean 'rec'?); give auto, rec, bin.",
+        ),
+        (
+            ["fit", "--config=shapes_none", "--trainer.max_epochs=ten"],
+            "trainer.max_epochs: expected a int, not 'ten'.",
+        ),
+    ],
+)
+def test_a_value_out_of_several_is_told_with_all_of_them(words: list[str], told: str) -> None:
+    assert complaint(*words).startswith(f"qdgs: {told}")
+
+
+@pytest.mark.parametrize("key", ["model", "model.optimizer", "trainer.callbacks+"])
+def test_modules_that_are_not_found_are_told_with_the_folder(key: str, tmp_path: Path) -> None:
+    words = ["fit", "--config=shapes_none", f"--{key}=mine_alone.Thing"]
+    assert f"nor is there mine_alone.py or mine_alone/ in {tmp_path}: inst" in complaint(*words)
+    Path("mine_alone.py").write_text("import no_such_module\nclass Thing: ...\n")
+    told = complaint(*words)
+    assert f"(it lies in {tmp_path}, where Python does not look: write PYTHONPATH=. befo" in told
+    assert "Callable" not in told
+
+
+def test_what_a_module_of_ones_own_imports_is_not_looked_for_in_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("importing.py").write_text("import no_such_module\n")
+    told = complaint("fit", "--config=shapes_none", "--model=importing.Thing")
+    assert "No module named 'no_such_module'" in told
+    assert "PYTHONPATH" not in told
+
+
+def test_a_callback_that_is_there_already_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--config=shapes_qd", "--trainer.fast_dev_run=1"]
+    told = complaint(*words, "--trainer.callbacks+=QDRefresh")
+    assert told.startswith("qdgs: trainer.callbacks holds QDRefresh twice, and ")
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--trainer.callbacks+=LearningRateMonitor", "--print_config"])
+    assert ended.value.code in (None, 0)
+    callbacks = yaml.safe_load(capsys.readouterr().out)["trainer"]["callbacks"]
+    names = [each["class_path"].rpartition(".")[2] for each in callbacks]
+    assert names[-1] == "LearningRateMonitor"
+    assert "QDRefresh" in names
+    wrong = written("trainer:\n  max_epochs: 1\n a: 2\n", "second.yaml")
+    assert complaint("fit", "--config=shapes_qd", "--config", wrong).startswith(
+        "qdgs: second.yaml is not YAML in line 3, column 2 ("
+    )

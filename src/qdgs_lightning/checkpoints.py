@@ -1,12 +1,14 @@
 """Checkpoint files: whole or not there when written, told in a sentence when of no use."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from qdgs_lightning.errors import ConfigError, QDGSError
 from qdgs_lightning.files import replacing
@@ -100,7 +102,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ConfigError(
-            f"There is no checkpoint '{path}': runs keep theirs in <run folder>/checkpoints."
+            f"There is no checkpoint '{path.absolute()}': runs keep theirs in "
+            "<run folder>/checkpoints."
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -111,6 +114,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ConfigError(f"'{path}' holds no state_dict: give a .ckpt file that qdgs fit wrote.")
     return checkpoint
+
+
+def check_resumable(path: str, callbacks: Sequence[Callback], folder: Path) -> None:
+    """Make sure that a fit finds a checkpoint, and can go on from it.
+
+    Args:
+        path: The ``ckpt_path`` of the fit: a file, an address, or ``last`` or ``hpc``, which
+            Lightning looks for.
+        callbacks: Of the fit; ``last`` is a file of one of its `ModelCheckpoint`.
+        folder: Of the run, where they keep their files unless they have a ``dirpath``.
+
+    Raises:
+        ConfigError: There is none, or it holds weights alone.
+    """
+    if path == "last":
+        savers = [each for each in callbacks if isinstance(each, ModelCheckpoint)]
+        names = [
+            (Path(each.dirpath or folder / "checkpoints"), each.CHECKPOINT_NAME_LAST)
+            for each in savers
+        ]
+        if not any(any(place.glob(f"{name}*.ckpt")) for place, name in names):
+            raise ConfigError(
+                "There is no checkpoint 'last' in the new folder of this run: give the file of the "
+                "run that is to go on, RUN/checkpoints/last.ckpt."
+            )
+        return
+    if path == "hpc" or "://" in path:
+        return
+    if "optimizer_states" not in read_checkpoint(Path(path)):
+        raise ConfigError(
+            f"'{path}' holds weights alone (save_weights_only), from which no fit can be resumed: "
+            "give it as `model.init_args.init_from`, which begins a new fit with them, or give a "
+            "checkpoint that has an optimizer."
+        )
 
 
 def mismatch(path: str | Path, error: RuntimeError) -> CheckpointMismatchError | None:

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from qdgs_lightning import __version__
 from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
+from qdgs_lightning.interruptions import ended_by_terminate, saying_what_is_kept
+from qdgs_lightning.words import nameable, spell_out, with_null
 
 TRAINER_COMMANDS = {
     "fit": "train, as a configuration says",
@@ -30,12 +33,17 @@ PLAIN_COMMANDS = {
     "data verify": "decode every image of a set and name what is damaged",
     "data pack": "make a .rec file of identities, or a .bin file of pairs, out of images",
     "data unpack": "make folders of images out of a .rec or .bin file",
+    "data identities": "say how well a recogniser tells the identities of a set apart",
+    "configs": "list the configurations that --config finds by name",
+    "configs copy": "make a copy of one that can be edited",
     "avatars-edits": "make the changes of an avatar that leave its identity alone",
     "avatars-data": "draw a biased training set of avatars, and benchmarks of groups",
     "shapes-demo": "train and test on the shapes with three samplers, and compare them",
     "avatars-table": "compare first stages on avatars over seeds: none, plain, even; resumable",
     "shapes-table": "compare biases and samplers on the shapes over many seeds; resumable",
 }
+# Of Lightning, about callbacks that keep a state and are two of a kind.
+_TWICE = re.compile(r"more than one stateful callback of type `(\w+)`")
 # jsonargparse finds short class names in YAML among the classes that are imported.
 ROOMS = (
     "models",
@@ -60,12 +68,14 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: With a non-zero status after any mistake of the user's, which is told in one
             sentence on standard error. ``QDGS_DEBUG=1`` lets the exception through instead.
     """
-    words = sys.argv[1:] if args is None else list(args)
+    words = with_null(sys.argv[1:] if args is None else args)
     keep_freed_memory()
     try:
-        _dispatch(words, from_python=args is not None)
-    except KeyboardInterrupt:
-        print("qdgs: interrupted.", file=sys.stderr)
+        with ended_by_terminate():
+            _dispatch(words)
+    except KeyboardInterrupt as error:
+        told = f"interrupted; {error}" if str(error) else "interrupted; nothing of it is kept."
+        print(f"qdgs: {told}", file=sys.stderr)
         sys.exit(130)  # as shells have it
     except Exception as error:
         mistake = _mistake(error)
@@ -74,12 +84,13 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(f"qdgs: {_sentence(mistake)}")
 
 
-def _dispatch(words: list[str], *, from_python: bool) -> None:
+def _dispatch(words: list[str]) -> None:
     """Do what the first word says; only then is anything heavy imported."""
     command, options = words[0] if words else "--help", words[1:]
     known = {**TRAINER_COMMANDS, **PLAIN_COMMANDS}
     family = {name: about for name, about in known.items() if name.startswith(f"{command} ")}
-    if family:
+    itself = command in known and (not options or options[0].startswith("-"))
+    if family and not itself:
         if not options or options[0] in ("-h", "--help"):
             print(_family_help(command, family))
             return
@@ -93,14 +104,15 @@ def _dispatch(words: list[str], *, from_python: bool) -> None:
         from qdgs_lightning.trainer_cli import TrainerCLI
 
         import_rooms()
-        TrainerCLI(args=words if from_python else None)
+        TrainerCLI(words)
     elif command == "doctor":  # its options are those of fit or search, and two of its own
         from qdgs_lightning.commands.doctor import doctor
 
         import_rooms()
-        doctor(options)
+        with saying_what_is_kept(command, options, {}):
+            doctor(options)
     elif command in PLAIN_COMMANDS:
-        if not command.startswith("data "):  # which name no classes
+        if not command.startswith(("data ", "configs")):  # which name no classes
             import_rooms()
         _run_function(command, options)
     else:
@@ -108,7 +120,7 @@ def _dispatch(words: list[str], *, from_python: bool) -> None:
         names = [name.removeprefix(before) for name in known]
         names += [name.partition(" ")[0] for name in names]
         hint = did_you_mean(command.removeprefix(before), names, prefix=before)
-        hint = hint or f" (it has {', '.join(known)})"
+        hint = ("" if command.startswith("-") else hint) or f" (it has {', '.join(known)})"
         raise ConfigError(f"there is no command '{command}'{hint}.")
 
 
@@ -152,16 +164,25 @@ def import_rooms() -> None:
 
 def _run_function(command: str, words: list[str]) -> None:
     """Parse the words as the arguments of a command's function, and call it."""
-    from qdgs_lightning.parsing import Parser
-
     name = command.replace("-", "_").replace(" ", "_")
     function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
+    if not words and not inspect.signature(function).parameters:
+        function()
+        return
+    from qdgs_lightning.parsing import Parser
+
     summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
+    first = nameable(function)
+    words = spell_out(words, first)
+    if first:
+        told = " ".join(map(str.upper, first))
+        summary += f" In short: qdgs {command} {told} [--OPTION VALUE ...]"
     parser = Parser(prog=f"qdgs {command}", description=summary, allow_abbrev=False)
     parser.add_argument("-c", "--config", action="config", help="Options in a YAML file.")
     names = parser.add_function_arguments(function, as_group=False, sub_configs=True)
     values = parser.instantiate(parser.parse_args(words))
-    function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
+    with saying_what_is_kept(command, words, values):
+        function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
 
 
 def _mistake(error: BaseException) -> BaseException | None:
@@ -221,6 +242,12 @@ def _refused_by_library(error: BaseException) -> ConfigError | None:
             f"The optimizer or the scheduler refuses its arguments ({told}): correct the "
             "`init_args` of `optimizer` or `scheduler` under `model.init_args`."
         )
+    twice = _TWICE.search(told)
+    if twice and where == "lightning.pytorch.trainer.connectors.callback_connector":
+        return ConfigError(
+            f"trainer.callbacks holds {twice[1]} twice, and a checkpoint could not tell their "
+            "states apart: change the one that is there, or write the whole list."
+        )
     of_devices = where.startswith("lightning.") and ("accelerators" in where or "device_p" in where)
     if of_devices and isinstance(error, ValueError | TypeError):
         return ConfigError(
@@ -239,7 +266,7 @@ def _where_raised(error: BaseException) -> str:
 def _sentence(error: BaseException) -> str:
     """One sentence for people; the system's own errors get the file's name."""
     if isinstance(error, OSError) and error.strerror:
-        where = f" '{Path(os.fsdecode(error.filename))}'" if error.filename else ""
+        where = f" '{Path(os.fsdecode(error.filename)).absolute()}'" if error.filename else ""
         return f"{error.strerror}{where}: choose a place that can be read and written."
     text = str(error)
     if text.startswith("Caught ") and "\nOriginal Traceback" in text:

@@ -9,15 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
 from qdgs_lightning.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_placed: WeakKeyDictionary[Trainer, Path] = WeakKeyDictionary()
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -33,13 +37,36 @@ def run_folder(trainer: Trainer) -> Path:
         ``<save_dir>/<name>/<version>`` of the first logger that has a folder per run; without
         any logger the trainer's ``default_root_dir``. It need not exist yet.
     """
-    for logger in trainer.loggers:
+    if (placed := _placed.get(trainer)) is not None:
+        return placed
+    return folder_of(trainer.loggers, Path(trainer.default_root_dir))
+
+
+def place_run(trainer: Trainer, folder: Path) -> None:
+    """Say where the folder of a run is that has no logger with a folder for each run.
+
+    Args:
+        trainer: The trainer.
+        folder: What `run_folder` is to return.
+    """
+    if not any(isinstance(each, CSVLogger | TensorBoardLogger) for each in trainer.loggers):
+        _placed[trainer] = folder
+
+
+def folder_of(loggers: Sequence[Logger], root: Path) -> Path:
+    """Find the folder of a run by its loggers, as `run_folder` does, before there is a trainer.
+
+    Args:
+        loggers: In the order of the configuration.
+        root: The trainer's ``default_root_dir``.
+    """
+    for logger in loggers:
         if isinstance(logger, CSVLogger | TensorBoardLogger):
             return Path(logger.log_dir)
-    if trainer.loggers and trainer.loggers[0].save_dir:
-        logger = trainer.loggers[0]
+    if loggers and loggers[0].save_dir:
+        logger = loggers[0]
         return Path(str(logger.save_dir), str(logger.name), str(logger.version))
-    return Path(trainer.default_root_dir)
+    return root
 
 
 def log_figure(trainer: Trainer, key: str, figure: "Figure", *, step: int) -> Path | None:

@@ -5,16 +5,23 @@ import re
 import sys
 from itertools import islice
 from os import PathLike
+from pathlib import Path
 from traceback import walk_tb
 from types import NoneType
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, NoReturn, TypeVar, cast, get_args
 
-from jsonargparse import Namespace
+import yaml
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.pytorch.cli import LightningArgumentParser
 
+from qdgs_lightning.class_switches import former_arguments_dropped
+from qdgs_lightning.complaints import KEY, missing_module, one_line
+from qdgs_lightning.config_files import ConfigFile, syntax_error
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
+from qdgs_lightning.saved_configs import find_saved_paths
 
-_KEY = re.compile(r'Parser key "([^"]+)"[^:]*:')
+T = TypeVar("T", bound=BaseException)
+
 _UNKNOWN_KEY = re.compile(r"ption '([^']+)'")
 _UNKNOWN_CHOICE = re.compile(r"invalid choice: '([^']+)' \(choose from (.+)\)")
 _UNKNOWN_CLASS = re.compile(
@@ -33,6 +40,11 @@ class Parser(LightningArgumentParser):
     Lightning and jsonargparse make their sub-parsers, down to those of the classes named in YAML,
     of the same class as the outermost one, so that all of them know their own keys.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("config", ActionConfigFile):  # as we ask for it, and as Lightning does
+            self.register("action", name, ConfigFile)
 
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         """Check values as jsonargparse does, and say which known key an unknown one resembles."""
@@ -53,21 +65,59 @@ class Parser(LightningArgumentParser):
                     hint = f" (this is a configuration of `{_COMMAND_OF_KEY[root]}`)"
                 error.args = (text + hint,)
             raise
+        if not kwargs.get("branch"):
+            self._refuse_null(namespace, prefix=kwargs.get("_prefix", ""))
 
-    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        """Read a YAML file.
+    def _refuse_null(self, namespace: Namespace, *, prefix: str) -> None:
+        """Refuse null where a type does not name it; jsonargparse takes it for a value not given.
 
         Raises:
-            ConfigError: It is no text, or has no keys.
+            TypeError: An option with a default of its own is null; its key comes first.
+        """
+        for action in self._actions:
+            hint = getattr(action, "_typehint", None)
+            given = hint is not None and action.dest in namespace
+            if not given or action.default is None or namespace[action.dest] is not None:
+                continue
+            try:
+                self._check_value_key(action, None, action.dest, namespace)
+            except TypeError as error:
+                name = getattr(hint, "__name__", str(hint))
+                raise TypeError(
+                    f'Parser key "{prefix}{action.dest}": null is no {name}; leave the option out '
+                    f"for its default, {action.default}"
+                ) from error
+        for key in self.groups or {}:  # of the options of a nested dataclass
+            if key in namespace and namespace[key] is None:
+                raise TypeError(
+                    f'Parser key "{prefix}{key}": null is no group of options; leave it out for '
+                    "its defaults"
+                )
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:  # type: ignore[override]
+        """Parse words as jsonargparse does, but hand nothing on from one class to another."""
+        with former_arguments_dropped():
+            return super().parse_args(*args, **kwargs)
+
+    def parse_path(self, path: str | PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Read a YAML file; in that of a run, paths are found from any folder.
+
+        Raises:
+            ConfigError: It is no text or no YAML, or has no keys.
         """
         try:
-            return cast(Namespace, super().parse_path(path, *args, **kwargs))
+            values = cast(Namespace, super().parse_path(path, *args, **kwargs))
         except UnicodeDecodeError as error:
             raise ConfigError(f"{path} is no text: name a YAML file.") from error
         except ConfigError as error:
+            if (broken := _cause(error, yaml.YAMLError)) is not None:
+                raise syntax_error(str(path), broken) from error
             if not str(error).startswith("Unexpected config:"):
                 raise
             raise ConfigError(f"{path} has no keys: write options in it, as YAML.") from error
+        if Path(path).is_file():  # and not "-"
+            find_saved_paths(values, Path(path))
+        return values
 
     def instantiate(self, *args: Any, **kwargs: Any) -> Namespace:
         """Build what the values name, and say of a mistake in them to which key it belongs.
@@ -102,7 +152,7 @@ class Parser(LightningArgumentParser):
             path = next(group for group in name.groups() if group)
             known = _class_names(path)
             if path in known and (kinds := _kinds(self, message)):
-                key = _KEY.match(message)
+                key = KEY.match(message)
                 where = f"{key[1]}: " if key else ""
                 raise ConfigError(
                     f"{where}'{path}' is no {' or '.join(kinds)}: name a class that is."
@@ -110,7 +160,8 @@ class Parser(LightningArgumentParser):
             hint = did_you_mean(path, known)
         elif "arguments are required" in message and "--config" not in message:
             hint = " (give them in a YAML file, by --config, or as options)"
-        raise ConfigError(f"{_one_line(message)}{hint}.") from ex
+        text = one_line(message)
+        raise ConfigError(f"{text}{hint or missing_module(text)}.") from ex
 
 
 def _keys(parser: LightningArgumentParser) -> list[str]:
@@ -118,6 +169,14 @@ def _keys(parser: LightningArgumentParser) -> list[str]:
     hidden = ("help", "subcommand", "print_config")
     keys = [action.dest for action in parser._actions if action.dest not in hidden]
     return [*keys, "class_path", "init_args"]
+
+
+def _cause(error: BaseException, kind: type[T]) -> T | None:
+    """Find what an error was raised from."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__
+    return cause
 
 
 def _mistake_within(error: BaseException) -> QDGSError | None:
@@ -153,7 +212,7 @@ def _is_of_nested(mistake: QDGSError) -> bool:
 
 def _kinds(parser: LightningArgumentParser, message: str) -> list[str]:
     """Name the classes of which the key that a complaint is about takes subclasses."""
-    key = _KEY.match(message)
+    key = KEY.match(message)
     actions = (action for action in parser._actions if key and action.dest == key[1])
     hint = getattr(next(actions, None), "_typehint", None)
     kinds = (kind for kind in get_args(hint) or (hint,) if kind is not NoneType)
@@ -171,16 +230,3 @@ def _class_names(path: str) -> set[str]:
         for name, value in list(vars(module).items())
         if inspect.isclass(value) and not name.startswith("_")
     }
-
-
-def _one_line(message: str) -> str:
-    """Strip jsonargparse's report of a union of types down to the complaint that matters."""
-    key = _KEY.match(message)
-    where = f"{key[1]}: " if key else ""
-    bullets = re.findall(r"^ {4}- (.+(?:\n {6,}\S.*)*)", message, flags=re.MULTILINE)
-    told = [b for b in bullets if "NoneType" not in b and "\n      Subclass types" not in b]
-    text = told[0] if told else message[key.end() :] if key else message
-    text = re.sub(r"<class '([^']+)'>", r"\1", " ".join(text.split()))
-    text = re.sub(r"Expected an? (\S+)\. Got value: (.+)$", r"expected \1, not '\2'", text)
-    text = re.sub(r"^Expected a dot import path string: (\S+)$", r"there is no class '\1'", text)
-    return where + text.rstrip(".")

@@ -7,7 +7,8 @@ nothing, since what is read is never longer than the file; and what it does over
 comes out of a budget, since a pickle can call a function on the same megabyte a thousand times.
 
 Strings of Python 2 are bytes here, as it took them for both, and so are bytearrays; the opcodes of
-protocols 0 and 1 are read as far as lists of strings and numbers need them.
+protocols 0 and 1 are read as far as lists and dicts of strings and numbers need them. Those that
+make instances (INST, OBJ) or look a global up by a number (EXT1) are refused.
 """
 
 import pickletools
@@ -171,6 +172,11 @@ class _Machine:
         """Make a group a list."""
         self._close(self.stack)
 
+    def make_dict(self, _: object) -> None:
+        """Make a group a dict."""
+        items = self._group()
+        self.stack.append(dict(zip(map(_key, items[::2]), items[1::2], strict=True)))
+
     def tuple1(self, _: object) -> None:
         """Make one value a tuple."""
         self.stack[-1] = (self.stack[-1],)
@@ -290,7 +296,12 @@ def _extent(value: object) -> int:
 
 
 def _key(key: object) -> str | int:
-    """Return a key of a dict or set; hashing anything nested could overflow the stack."""
+    """Return a key of a dict or set; hashing anything nested could overflow the stack.
+
+    Strings of Python 2 become text.
+    """
+    if isinstance(key, bytes):
+        key = key.decode("latin1")
     if not isinstance(key, str) and not (isinstance(key, int) and 0 <= key < _MAX_KEY):
         raise PickleError("it is damaged: a key that is no text")
     return key
@@ -311,12 +322,13 @@ def _table(
         _Machine.protocol: "PROTO",
         _Machine.nothing: "FRAME",
         _Machine.push: "NONE NEWTRUE NEWFALSE EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET "
-        "INT BININT BININT1 BININT2 LONG LONG1 BINFLOAT "
-        "STRING SHORT_BINSTRING BINSTRING BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
+        "INT BININT BININT1 BININT2 LONG LONG1 FLOAT BINFLOAT "
+        "STRING SHORT_BINSTRING BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
         "BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8",
         _Machine.mark: "MARK",
         _Machine.make_tuple: "TUPLE",
         _Machine.make_list: "LIST",
+        _Machine.make_dict: "DICT",
         _Machine.tuple1: "TUPLE1",
         _Machine.tuple2: "TUPLE2",
         _Machine.tuple3: "TUPLE3",

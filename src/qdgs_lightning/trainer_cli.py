@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +24,33 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
-from qdgs_lightning.callbacks import EmbeddingWriter
+from qdgs_lightning.callbacks import ConfiguredRates, EmbeddingWriter
 from qdgs_lightning.checkpoints import keep_checkpoints_whole, mismatch, read_checkpoint
+from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.files import replacing
+from qdgs_lightning.interruptions import Interrupted, line, of_fit
 from qdgs_lightning.loggers import (
     finish_wandb,
     keep_wandb_offline_without_key,
     limit_wandb_finish,
     log_file,
+    place_run,
     run_folder,
 )
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.precision import MatmulPrecision
+from qdgs_lightning.remarks import without_remarks
+from qdgs_lightning.run_places import free_folder, placed, read_record, run_of, write_record
+from qdgs_lightning.saved_configs import folder_note
 from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.wandb_runs import (
+    describe_run,
+    forget_run,
+    keep_wandb_below,
+    make_portable,
+    save_dir_of_wandb,
+)
 
 _CONVERTING = ("16-true", "bf16-true", "64-true", "64", 64)
 _RESUMABLE = ("last", "hpc")  # names by which Lightning finds a checkpoint of the folder of a fit
@@ -45,7 +61,8 @@ class SaveRunConfig(SaveConfigCallback):
 
     It goes to ``config.yaml`` in the run folder, or to ``config-1.yaml`` and so on where a run
     goes on in a folder that has one: no file is ever replaced. Its first lines say which git
-    revision the folder had that the command was started in, and the version of the package. W&B
+    revision the folder had that the command was started in, the version of the package, and that
+    folder, in which relative paths are found from any other. W&B
     gets the configuration nested as it is, and finds the revision by itself.
     """
 
@@ -59,11 +76,30 @@ class SaveRunConfig(SaveConfigCallback):
         path = self.path = _unused(folder / "config.yaml")
         with replacing(path) as unfinished:
             text = self.parser.dump(self.config, skip_unset=False)
-            unfinished.write_text(f"# {_revision()}\n{text}")
+            version, _, rest = text.partition("\n")
+            note = folder_note(folder)
+            unfinished.write_text(f"# {_revision()}\n{version}\n{note}\n{rest}")
+        command = trainer.state.fn.value if trainer.state.fn is not None else stage
+        checkpoint = self.config.get("ckpt_path")
         nested = json.loads(self.parser.dump(self.config, format="json", skip_unset=False))
+        nested = {**nested, "command": command, "run_folder": str(folder)}
+        joined = read_record(run_of(checkpoint)).get("wandb_id") if command != "fit" else None
+        wandb_id = None
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.config.update(nested, allow_val_change=True)
+                run, wandb_id = logger.experiment, logger.experiment.id
+                make_portable(run)
+                # The configuration of a joined run is that of its fit.
+                about = {"run_folder": str(folder), "checkpoint": str(checkpoint)}
+                known = {command: about} if joined == wandb_id else nested
+                run.config.update(known, allow_val_change=True)
+        write_record(
+            folder,
+            command=command,
+            checkpoint=None if checkpoint is None else str(checkpoint),
+            experiment=experiment_of(folder, checkpoint),
+            wandb_id=wandb_id,
+        )
         log_file(trainer, path, kind="config")
 
 
@@ -75,7 +111,20 @@ class TrainerCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
+        self.words = sys.argv[1:] if args is None else list(args)
         try:
+            self._run(args)
+        except BaseException:
+            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
+            raise
+        else:
+            finish_wandb()
+        finally:
+            forget_run()
+
+    def _run(self, args: Sequence[str] | None) -> None:
+        """Parse, build and run, without the remarks of other libraries."""
+        with without_remarks():
             super().__init__(
                 LightningModule,
                 LightningDataModule,
@@ -93,10 +142,6 @@ class TrainerCLI(LightningCLI):
                 auto_configure_optimizers=False,
                 args=None if args is None else list(args),
             )
-        except BaseException:
-            finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
-            raise
-        finish_wandb()
 
     def init_parser(self, **kwargs: Any) -> Parser:
         """Take no abbreviations for options, and head saved configurations with our version."""
@@ -147,6 +192,34 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
+        if (folder := save_dir_of_wandb(settings.trainer.logger)) is not None:
+            keep_wandb_below(folder)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; what looks at a fit writes into the folder of the fit."""
+        command, whole = str(self.config.subcommand), self.config
+        if command == "fit":
+            super().instantiate_classes()
+            return
+        run = run_of(whole[command].get("ckpt_path"))
+        self.config = whole.clone()
+        trainer = self.config[command].trainer
+        trainer.logger = placed(trainer.logger, run, command)
+        try:
+            super().instantiate_classes()
+        finally:
+            self.config = whole
+        for callback in self._callbacks:
+            if isinstance(callback, SaveRunConfig):
+                callback.config = whole[command]  # which the folder of another run is not part of
+        if run is not None:
+            place_run(self.trainer, free_folder(run, command))
+
+    @property
+    def _callbacks(self) -> list[Callback]:
+        """The trainer's."""
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return callbacks
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "TrainerCLI":
         """Stay one: an injected optimizer refers to the command, and averaging copies the task.
@@ -164,8 +237,11 @@ class TrainerCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path")
         if subcommand != "fit" and path is None:
             self._name_weights()
+        self._refuse_unready(subcommand)
+        self._name_wandb_run(subcommand)
         try:
-            super()._run_subcommand(subcommand)
+            with self._saying_what_is_kept(subcommand):
+                super()._run_subcommand(subcommand)
         except RuntimeError as error:
             # Only Lightning and the task's own hooks know what they accept.
             if path is not None and (found := mismatch(path, error)) is not None:
@@ -174,6 +250,47 @@ class TrainerCLI(LightningCLI):
         trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
         if subcommand != "fit" and self.trainer.is_global_zero and not trial:
             print(f"Run folder: {run_folder(self.trainer)}")
+
+    def _name_wandb_run(self, subcommand: str) -> None:
+        """Let W&B know what belongs together, and what looks at a fit go on in the run of the fit.
+
+        A test is then a point at the end of the fit's curves, at the step of its checkpoint, and
+        each experiment one row of W&B's table.
+        """
+        path = self.config[subcommand].get("ckpt_path")
+        joined = read_record(run_of(path)).get("wandb_id") if subcommand != "fit" else None
+        if joined is not None:
+            describe_run(self.trainer.loggers, id=joined)
+        else:
+            group = experiment_of(run_folder(self.trainer), path)
+            parts = (self.model, self.datamodule, getattr(self.datamodule, "sampler", None))
+            tags = [type(part).__name__ for part in parts if part is not None]
+            describe_run(self.trainer.loggers, group=group, job_type=subcommand, tags=tags)
+        if subcommand != "fit" and path is not None and "://" not in path:
+            loops = read_checkpoint(Path(path)).get("loops", {})
+            if "fit_loop" in loops:  # so that metrics are logged at its step and epoch
+                self.trainer.fit_loop.load_state_dict(loops["fit_loop"])
+
+    @contextmanager
+    def _saying_what_is_kept(self, subcommand: str) -> Iterator[None]:
+        """Say after Ctrl-C what is kept, and how to go on.
+
+        Raises:
+            Interrupted: In place of Lightning's `SystemExit`, whose status would be 1.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit) as error:
+            causes = (error, error.__context__)
+            if not any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+                raise
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # which Lightning has ignored
+            words = self.words[1:]
+            if subcommand != "fit":
+                told = f"nothing of it is kept; start again with: {line(subcommand, words)}"
+            else:
+                told = of_fit(run_folder(self.trainer), newest_checkpoint(self.trainer), words)
+            raise Interrupted(told) from error
 
     def _name_weights(self) -> None:
         """Say which weights are measured where no checkpoint brings them."""
@@ -201,17 +318,17 @@ class TrainerCLI(LightningCLI):
                 f"{type(self.datamodule).__name__} has nothing to predict: `qdgs predict` embeds "
                 "faces, by FaceRecognizer on FaceDataModule or SyntheticFaceDataModule."
             )
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        writes = any(isinstance(each, BasePredictionWriter) for each in callbacks)
+        writes = any(isinstance(each, BasePredictionWriter) for each in self._callbacks)
         if isinstance(self.model, FaceRecognizer) and not writes:
-            callbacks.append(EmbeddingWriter())
+            self._callbacks.append(EmbeddingWriter())
 
     def before_fit(self) -> None:
-        """Write checkpoints whole or not at all, and none in a trial run.
+        """Write checkpoints whole or not at all, and none in a trial run; resume as configured.
 
         Lightning saves the last one even then.
         """
         keep_checkpoints_whole(self.trainer)
+        self._callbacks.append(ConfiguredRates())
         if self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             for callback in self.trainer.checkpoint_callbacks:
                 if isinstance(callback, ModelCheckpoint):
@@ -220,9 +337,9 @@ class TrainerCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where everything lies, and what to type next."""
         folder, checkpoint = run_folder(self.trainer), newest_checkpoint(self.trainer)
-        if self.trainer.is_global_zero and checkpoint:
-            callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            (kept,) = (each for each in callbacks if isinstance(each, SaveRunConfig))
+        trial = self.trainer.fast_dev_run  # type: ignore[attr-defined]
+        if self.trainer.is_global_zero and checkpoint and not trial:
+            (kept,) = (each for each in self._callbacks if isinstance(each, SaveRunConfig))
             print(
                 f"Run folder: {folder}\nTest it: qdgs test --config {kept.path} "
                 f"--ckpt_path {checkpoint}"
@@ -239,6 +356,20 @@ class TrainerCLI(LightningCLI):
             return
         read_checkpoint(Path(path))
 
+    def _refuse_unready(self, subcommand: str) -> None:
+        """End a command that cannot succeed before a logger opens a run or makes its folder.
+
+        Raises:
+            QDGSError: Data, weights or a checkpoint are missing, or do not fit together.
+        """
+        from qdgs_lightning.commands.doctor import refuse_unready
+        from qdgs_lightning.commands.doctor_plan import plan_of
+
+        if subcommand == "fit":
+            refuse_unready(plan_of(self))
+        if isinstance(self.datamodule, FaceBenchmarks):
+            self.datamodule.open_benchmarks(subcommand)
+
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:
     """Find what a fit has saved: its last state if that was kept, else its best.
@@ -254,6 +385,21 @@ def newest_checkpoint(trainer: Trainer) -> Path | None:
         return None
     path = callback.last_model_path or callback.best_model_path
     return Path(os.path.relpath(path)) if path else None
+
+
+def experiment_of(folder: Path, checkpoint: str | None) -> str:
+    """Name the experiment that a run is part of: the first of the runs that go on from another.
+
+    Args:
+        folder: Of the run.
+        checkpoint: The one that it begins with.
+
+    Returns:
+        The last two parts of that run's folder, such as ``shapes_qd/version_0``.
+    """
+    run = run_of(checkpoint)
+    named = (run or folder).absolute()
+    return str(read_record(run).get("experiment") or f"{named.parent.name}/{named.name}")
 
 
 def _revision() -> str:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from qdgs_lightning.audits import AnnotationError, Attribute, PromptAnnotator, read_labels
+from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.sampling import MeasureBins
 from tests.toys import ToyGuidance
 
@@ -29,6 +30,11 @@ def test_cuts_along_measures_make_labels() -> None:
     assert labels.tolist() == annotator(images).tolist() == [[0, 0], [-1, 1], [1, 1]]
     torch.testing.assert_close(measures, values[:, :2])
     assert annotator.measure_names == ("red", "green")
+    assert annotator.measure_ends() == (None, None)
+    assert PromptAnnotator(guidance=PromptGuidance(), bins=BINS).measure_ends()[0] == (
+        "A red shape.",
+        "A blue shape.",
+    )
     assert json.loads(json.dumps(annotator.describe()))["bins"][0]["measure"] == "green"
 
 

@@ -87,7 +87,7 @@ def test_intersections_and_weights_count() -> None:
     assert both.images == 3
     assert both.effective_size == round(25 / 11)
     assert both.unclassified.value == pytest.approx(12 / 17)
-    assert math.isnan(both.shares[0].low)
+    assert math.isnan(both.effective_groups.low)
     assert [table.attributes for table in share_tables(annotations, cross=1)] == [
         ("skin",),
         ("age",),

@@ -28,11 +28,11 @@ CPU = torch.device("cpu")
 def test_a_folder_of_identities(tmp_path: Path) -> None:
     root = photos(tmp_path / "faces", [2, 3])
     (root / "id00" / "wide.png").write_bytes(image_file("PNG", "RGB", side=40))
-    images = ImageSet(root).open(CPU)
+    images = ImageSet(root, units="folders").open(CPU)
     assert images.names == ["id00/000.jpg", "id00/001.jpg", "id00/wide.png"] + [
         f"id01/00{i}.jpg" for i in range(3)
     ]
-    assert images.units.tolist() == [0, 0, 0, 1, 1, 1]
+    assert images.units.of.tolist() == [0, 0, 0, 1, 1, 1]
     assert images.weights.tolist() == [1] * 6
     batches = list(images.batches(2))
     assert [tuple(batch.shape) for batch in batches] == [
@@ -57,8 +57,9 @@ def test_records_and_a_sample_of_them(tmp_path: Path) -> None:
     loaded = torch.cat(list(images.batches(4)))
     assert torch.equal(loaded, torch.stack([whole[row][0] for row in rows]).float() / 255)
     same = whole.labels[rows]
-    assert torch.equal(images.units[:, None] == images.units, same[:, None] == same)
-    assert int(images.units.max()) + 1 == len(set(same.tolist()))
+    units = images.units.of
+    assert torch.equal(units[:, None] == units, same[:, None] == same)
+    assert len(images.units) == len(set(same.tolist()))
     assert ImageSet(root, sample=5, seed=4).open(CPU).names != images.names
     with pytest.raises(AuditError, match=r"sample of .* is 0"):
         ImageSet(root, sample=0)
@@ -70,7 +71,7 @@ def test_prior_samples_are_those_of_the_seed() -> None:
     latents = ToyGenerator().sample_latents(7, seeded_generator(2))
     drawn = torch.cat(list(images.batches(3)))
     torch.testing.assert_close(drawn, ToyGenerator()(latents).detach())
-    assert images.units.tolist() == list(range(7))
+    assert images.units.of.tolist() == list(range(7))
     with pytest.raises(AuditError, match="n of 'prior' is 0"):
         PriorSamples(generator=ToyGenerator(), n=0)
 
@@ -152,7 +153,7 @@ def test_an_unfinished_audit_is_of_one_way_to_draw(archive: Path) -> None:
             n=400,
         )
         images = source.open(CPU)
-        settings.append(annotation_settings(source, images, annotator, batch_size=9, device=CPU))
+        settings.append(annotation_settings(source, images, annotator, device=CPU))
     assert [key for key in settings[0] if settings[0][key] != settings[1][key]] == ["source"]
 
 

@@ -21,7 +21,7 @@ from tests.toys import ToyGenerator, ToyGuidance
 
 CPU = torch.device("cpu")
 BINS = [MeasureBins(measure=0, intervals=[(0, 0.5), (0.5, 1)], names=["dim", "red"])]
-SETTINGS = {"batch_size": 2, "annotator": {"bins": [(0, float("inf"))]}, "probe": [[1.0, 2.0, 3.0]]}
+SETTINGS = {"device": "cpu", "annotator": {"bins": [(0, float("inf"))]}, "probe": [[1.0, 2.0, 3.0]]}
 LABELS = torch.tensor([[0, 1], [2, -1]])
 MEASURES = torch.tensor([[0.1], [1 / 3]])
 
@@ -47,7 +47,7 @@ def test_every_batch_is_on_the_disk_and_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "named"),
     [
-        ("batch_size", 4, "batch_size=2, not 4"),
+        ("device", "cuda", "device=cpu, not cuda"),
         ("annotator", {"bins": [[0, 1]]}, "another annotator"),
         ("probe", [[1.0, 2.0, 4.5]], "other images of the same names"),
         ("probe", [[1.0, 2.0, 3.0]] * 2, "other images of the same names"),
@@ -78,16 +78,20 @@ def test_settings_are_those_of_the_same_images_alone(tmp_path: Path) -> None:
     def of(source: ImageSet | PriorSamples) -> str:
         images = source.open(CPU)
         return json.dumps(
-            annotation_settings(source, images, annotator, batch_size=4, device=CPU), sort_keys=True
+            annotation_settings(source, images, annotator, device=CPU), sort_keys=True
         )
 
     root = photos(tmp_path / "faces", [2, 1])
-    settings = [of(ImageSet(root)), of(ImageSet(root, sample=2)), of(ImageSet(root, sample=1))]
-    assert of(ImageSet(root)) == settings[0]
+    settings = [
+        of(ImageSet(root, units="images")),
+        of(ImageSet(root, units="images", sample=2)),
+        of(ImageSet(root, units="images", sample=1)),
+    ]
+    assert of(ImageSet(root, units="images")) == settings[0]
     (root / "id01" / "000.jpg").write_bytes(image_file("JPEG", "RGB", side=24))
-    settings.append(of(ImageSet(root)))
+    settings.append(of(ImageSet(root, units="images")))
     (root / "id01" / "000.jpg").rename(root / "id01" / "001.jpg")
-    settings.append(of(ImageSet(root)))
+    settings.append(of(ImageSet(root, units="images")))
     for generator, seed in ((ToyGenerator(), 0), (ToyGenerator(), 1), (ToyGenerator(seed=1), 0)):
         settings.append(of(PriorSamples(generator=generator, n=20, seed=seed)))
     assert len(set(settings)) == len(settings)
@@ -96,7 +100,7 @@ def test_settings_are_those_of_the_same_images_alone(tmp_path: Path) -> None:
 def test_images_go_on_in_the_same_batches(tmp_path: Path) -> None:
     root = photos(tmp_path / "faces", [2, 3])
     (root / "id00" / "wide.png").write_bytes(image_file("PNG", "RGB", side=40))
-    for source in (ImageSet(root), PriorSamples(generator=ToyGenerator(), n=7)):
+    for source in (ImageSet(root, units="images"), PriorSamples(generator=ToyGenerator(), n=7)):
         images = source.open(CPU)
         batches = list(images.batches(2))
         start = 0
@@ -126,5 +130,5 @@ def test_latents_that_no_probe_looks_at_count() -> None:
     for each in latents:
         source = PriorSamples(generator=Fixed(each), n=40)
         images = source.open(CPU)
-        settings.append(annotation_settings(source, images, annotator, batch_size=4, device=CPU))
+        settings.append(annotation_settings(source, images, annotator, device=CPU))
     assert [name for name in settings[0] if settings[0][name] != settings[1][name]] == ["images"]

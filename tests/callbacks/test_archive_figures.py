@@ -3,6 +3,7 @@
 import pytest
 
 from qdgs_lightning.callbacks.archive_figures import _best_per_tile, _tiles
+from qdgs_lightning.figures import archive_heatmap
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from tests.patches import PatchGenerator, PatchGuidance
 
@@ -31,3 +32,20 @@ def test_the_best_elite_of_each_tile_is_shown(
         best[place] = max(objective, best.get(place, -float("inf")))
     assert sorted(archive.objective[rows].tolist()) == sorted(best.values())
     assert {places[row] for row in rows.tolist()} == set(best)
+
+
+class _EndsGuidance(PatchGuidance):
+    """Knows words for one of its measures."""
+
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Return them."""
+        return (("A dim patch.", "A bright patch."), None)
+
+
+def test_an_archive_knows_what_the_guidance_says_of_its_measures() -> None:
+    config = SearchConfig(grid=(4, 4), algorithm="random", calibration=50)
+    search = QDSearch(PatchGenerator(), _EndsGuidance(), config)
+    search.run(100)
+    assert search.archive.metadata.measure_ends == (("A dim patch.", "A bright patch."), None)
+    axes = archive_heatmap(search.archive).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("← dim    brightness    bright →", "slope")

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from qdgs_lightning.callbacks import QDRefresh, RefreshError
 from qdgs_lightning.datamodules import ShapesDataModule
 from qdgs_lightning.models import ShapeClassifier
-from qdgs_lightning.sampling import ArchiveSampler
-from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.sampling import ArchiveSampler, JointBins
+from qdgs_lightning.search import Archive, Coverage, QDSearch, SearchConfig
 from qdgs_lightning.tasks import ShapeClassification
 from tests.boring import BoringData, BoringTask
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
@@ -88,6 +88,11 @@ def test_fill_and_refreshes_are_one_search_and_all_of_it_is_logged(tmp_path: Pat
     assert _logged(tmp_path, "qd/evaluations") == [100, 140, 180]
     coverage = [search.stats.coverage for search in alone]
     assert _logged(tmp_path, "qd/coverage") == pytest.approx(coverage)
+    bins = JointBins(SHAPE_AND_COLOUR).intervals
+    counts = [Coverage.of(search.archive, intervals=bins) for search in alone]
+    for name, kind in (("bins", "axes"), ("clear_cells", "clear"), ("prior", "prior")):
+        shares = [getattr(count, kind).share for count in counts]
+        assert _logged(tmp_path, f"qd/coverage_of_{name}") == pytest.approx(shares)
     score = [search.stats.qd_score for search in alone]
     assert _logged(tmp_path, "qd/score") == pytest.approx(score, rel=1e-5)
     # The pool of each synthetic epoch comes from the archive of the moment.

@@ -141,7 +141,7 @@ def _with_more_epochs(folder: Path) -> None:
         (["--seeds=0"], "at least 1"),
         (["--arms=[]"], "--arms is empty"),
         (["--arms=[none]", "--reader=nobody"], "no weights 'nobody'"),
-        (["--overlay=nothing.yaml"], "There is no nothing.yaml.*--overlay"),
+        (["--overlay=nothing.yaml"], "/nothing.yaml is not there"),
         (["--arms=[none,nobody]"], "avatars_nobody.yaml"),
         (["--arms=[qd+nothing]"], "avatars_qd_nothing.yaml"),
     ],

@@ -101,8 +101,9 @@ def test_a_benchmark(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("is_same", "expected"),
     [
-        ([True] * 10 + [False] * 10, "pairs of one person and of two are not mixed"),
-        ([True, False] * 4, "too few pairs for 10"),
+        ([True] * 10 + [False] * 90, "10 of 10 have one kind of pairs, so that accuracy means"),
+        ([True, False] * 4, "no accuracy: 8 pairs are too few for 10 folds"),
+        ([False] * 12, "no accuracy: all 12 pairs are of two people"),
         ([True, True, False] + [True, False, False] * 9, "each of 10 has 1 to 2 pairs of one"),
         ([True, False] * 30, "each of 10 has 3 pairs of one person and 3 of two"),
     ],

@@ -17,7 +17,7 @@ from qdgs_lightning.commands.data_common import DataError
 from qdgs_lightning.commands.data_draw import draw_pairs
 from qdgs_lightning.datasets import RecordIODataset, pack_dataset
 from qdgs_lightning.datasets.image_decoding import decode_rgb
-from qdgs_lightning.datasets.record_packing import encode_jpeg, fit_square
+from qdgs_lightning.datasets.record_packing import encode_jpeg
 from qdgs_lightning.datasets.recordio import Record, RecordFile
 from tests.commands.face_sets import RECORDS, complaint, contents, copied, image_file, photos
 from tests.faces import portraits
@@ -193,11 +193,6 @@ def test_datasets_that_cannot_be_packed(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=expected):
             pack_dataset(dataset, tmp_path / "packed")
         assert not list(tmp_path.rglob("*.rec"))
-
-
-def test_fit_square_changes_nothing_of_the_right_size() -> None:
-    image = portraits(0, 1, side=24)[0]
-    assert torch.equal(fit_square(image, 24), image)
 
 
 def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:

@@ -195,7 +195,7 @@ def test_an_identity_without_images_is_named(tmp_path: Path) -> None:
 
 
 def test_bad_files_of_a_folder_are_named(tmp_path: Path, capsys: Capture) -> None:
-    root = photos(tmp_path / "photos", [3, 2])
+    root = photos(tmp_path / "photos", [3, 2], side=16)
     (root / "id00" / "000.jpg").write_bytes(image_file("JPEG", "L"))
     (root / "id00" / "001.jpg").write_bytes(b"")
     (root / "id00" / "003.jpg").symlink_to(tmp_path / "none")
@@ -271,9 +271,10 @@ def bin_of(path: Path, content: object) -> Path:
 def test_a_benchmark_is_checked_image_by_image(tmp_path: Path, capsys: Capture) -> None:
     files = [*jpegs(portraits(0, 2, side=16)), image_file("JPEG", "L"), b"no jpeg"]
     path = bin_of(tmp_path / "a.bin", (files, [True, False]))
-    (problem,) = problems(path)
+    too_few, problem = problems(path)
+    assert too_few == f"{path} has no accuracy: 2 pairs are too few for 10 folds."
     assert problem == (
-        f"Image number 3 in {path} is bad (7 bytes are none of JPEG, PNG, BMP, WEBP)."
+        f"Image number 3 in {path} is bad (7 bytes are none of JPEG, PNG, BMP, WEBP, PPM, TIFF)."
     )
     told = capsys.readouterr().out
     assert "pairs: 2, 1 of one person and 1 of two" in told
@@ -341,10 +342,10 @@ def test_benchmarks_beside_a_training_set_are_looked_at_too(
 ) -> None:
     root = copied(tmp_path / "set")
     for name in ("cfp_fp", "lfw", "rfw_asian"):
-        write_benchmark(root / f"{name}.bin", range(3), 4)
+        write_benchmark(root / f"{name}.bin", range(3), 10)
     shutil.copytree(photos(tmp_path / "people", [2, 2]), root / "own")
     pairs = root / "own" / "pairs.txt"
-    pairs.write_text("id00/000.jpg id00/001.jpg 1\nid00/000.jpg id01/001.jpg 0\n")
+    pairs.write_text("id00/000.jpg id00/001.jpg 1\nid00/000.jpg id01/001.jpg 0\n" * 5)
     main(["data", "verify", "--path", str(root)])
     told = capsys.readouterr().out
     for name in ("train.rec", "cfp_fp.bin", "lfw.bin", "own", "rfw_asian.bin"):

@@ -20,7 +20,7 @@ from qdgs_lightning.commands.doctor_files import (
     check_generator,
     check_guidance,
 )
-from qdgs_lightning.commands.doctor_findings import Finding, guarded
+from qdgs_lightning.commands.doctor_findings import Finding, guarded, warning
 from qdgs_lightning.commands.doctor_match import check_batch
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
 from qdgs_lightning.commands.doctor_probe import (
@@ -33,6 +33,7 @@ from qdgs_lightning.commands.doctor_probe import (
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.generators.stylegan2 import read_checkpoint, save_stylegan2
 from qdgs_lightning.search import QDSearch, SearchConfig
+from tests.faces import write_benchmark
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
 from tests.toys import ToyGenerator, ToyGuidance
@@ -309,7 +310,8 @@ def test_the_exit_status_and_the_last_line_say_that_something_is_in_the_way(
     assert ended.value.code == 1
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == "Not ready: 1 missing and 2 wrong."
-    line = "missing generator              there is no checkpoint net.safetensors -> bring it"
+    place = Path("net.safetensors").absolute()
+    line = f"missing generator              there is no checkpoint {place} -> bring it"
     assert any(one.startswith(line) for one in told)
     assert any("there is none -> add the QDRefresh callback" in one for one in told)
     assert json.loads(Path("report.json").read_text())["ready"] is False
@@ -387,6 +389,63 @@ def test_a_search_and_the_archive_that_it_continues(search: Config) -> None:
     about(findings(search), "configuration", "wrong", "did you mean 'tests.toys.ToyGenerator'")
 
 
+def test_ranges_that_no_sample_falls_into(search: Config) -> None:
+    part(search, "search")["ranges"] = [[0.0, 1.0], [2.0, 3.0]]
+    told = "None of 64 prior samples .* 'green', 2 to 3: they span 0"
+    about(findings(search), "ranges", "warning", told)
+    part(search, "search")["ranges"] = [[0.0, 1.0], [0.0, 1.0]]
+    about(findings(search), "ranges", "ok")
+
+
+TEST = """
+model:
+  class_path: FaceRecognizer
+  init_args: {backbone: {class_path: MobileFaceNet, init_args: {embedding_dim: 8}}}
+data:
+  class_path: FaceDataModule
+  init_args: {benchmarks: benchmarks, test_on: [lfw], num_workers: 0}
+trainer: {accelerator: cpu, logger: false}
+"""
+
+
+def test_a_test_is_not_judged_as_a_fit() -> None:
+    config: Config = yaml.safe_load(TEST)
+    Path("benchmarks").mkdir()
+    write_benchmark(Path("benchmarks/lfw.bin"), range(3), n=6, side=112)
+    found = findings(config)
+    assert in_the_way(found) == set()
+    about(found, "configuration", "ok", "a test of FaceRecognizer on FaceDataModule, since there")
+    about(found, "benchmarks", "ok", r"there is lfw \(6 pairs\)")
+    about(found, "weights", "warning", "no checkpoint is named")
+    words = given(config)
+    assert {"training images", "head"} <= in_the_way(
+        list(examine(["fit", *words], probe_seconds=0))
+    )
+    Path("benchmarks/lfw.bin").unlink()
+    about(findings(config), "benchmarks", "missing", "a test needs one -> bring lfw")
+
+
+def test_a_fit_can_be_looked_at_as_a_test(fit: Config) -> None:
+    found = list(examine(["test", *given(fit)], probe_seconds=0.1))
+    about(
+        found, "configuration", "ok", "a test of FaceRecognizer on SyntheticFaceDataModule$| -> $"
+    )
+    subjects = {f.subject for f in found}
+    assert not subjects & {"generator", "grid", "training images", "head", "batch", "trainer"}
+
+
+def test_a_command_that_cannot_be_looked_at_is_named(fit: Config) -> None:
+    found = list(examine(["tset", *given(fit)], probe_seconds=0))
+    about(
+        found, "configuration", "wrong", "'tset' is none of fit, test, search.*did you mean 'test'"
+    )
+
+
+def test_null_for_a_number_is_in_the_way(fit: Config) -> None:
+    part(fit, "trainer", "callbacks", 0, "init_args")["refresh_evaluations"] = None
+    about(findings(fit), "configuration", "wrong", "refresh_evaluations: null is no int")
+
+
 def test_a_check_that_fails_is_one_line(search: Config) -> None:
     words = given(search | {"generator": {"class_path": "tests.toys.BrokenGenerator"}})
     found = list(examine(words, probe_seconds=0.1))
@@ -399,4 +458,6 @@ def test_a_check_that_fails_is_one_line(search: Config) -> None:
     about(found, "disk", "ok")
     broken: list[Finding] = []
     found = list(guarded(lambda: [broken[1]], "some check"))
-    about(found, "some check", "warning", r"could not be looked at \(IndexError: list index")
+    about(found, "some check", "wrong", r"could not be looked at \(IndexError: list index")
+    found = list(guarded(lambda: [warning("this", Path("absent").read_text(), "")], "some check"))
+    about(found, "some check", "warning", r"could not be looked at \(FileNotFoundError: .*absent")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -34,6 +35,7 @@ from qdgs_lightning.commands.doctor_match import (
 )
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
 from qdgs_lightning.datamodules import FaceDataModule, SyntheticFaceDataModule
+from qdgs_lightning.datasets import write_verification_bin
 from qdgs_lightning.generators import FileEdits
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Generator
 from qdgs_lightning.guidance import PromptGuidance
@@ -52,7 +54,7 @@ from tests.commands.test_doctor import (
     search_config,
     write_network,
 )
-from tests.faces import write_benchmark, write_training_set
+from tests.faces import jpegs, portraits, write_benchmark, write_training_set
 from tests.models.weight_files import ir_file, saved
 from tests.toys import ToyGenerator, ToyGuidance
 
@@ -148,7 +150,7 @@ def test_an_index_is_looked_at_and_not_made(faces: Config) -> None:
     Path("faces/property").write_text("5,32,32")
     about(checked(check_training_set, plan), "this", "wrong", "5 classes and .* has 4")
     data.train_path = Path("nowhere")
-    about(checked(check_training_set, plan), "training set", "missing", "there is no nowhere")
+    about(checked(check_training_set, plan), "training set", "missing", "there is no /.*/nowhere")
 
 
 def test_faces_that_do_not_fit_the_model(faces: Config) -> None:
@@ -159,6 +161,7 @@ def test_faces_that_do_not_fit_the_model(faces: Config) -> None:
     about(found, "training set", "wrong", r"4 images of 2 identities, too few for a batch of 5")
     found = checked(check_image_sizes, plan)
     about(found, "image_size", "wrong", "training images are 24 x 24 and the backbone takes 32")
+    plan, model, data = planned(faces)  # which opens its training set once
     data.train_path = write_training_set(Path("alone"), n=1, each=8)
     about(checked(check_training_set, plan), "training set", "wrong", "two identities are needed")
     data.train_path = model.make_head = None
@@ -166,6 +169,29 @@ def test_faces_that_do_not_fit_the_model(faces: Config) -> None:
     about(checked(check_classes, plan), "head", "wrong", "training needs a head")
     plan.callbacks.append(QDRefresh(search=SearchConfig()))
     about(checked(check_parts, plan), "QDRefresh", "wrong", "FaceDataModule draws none")
+
+
+def test_a_training_image_of_another_size_stands_in_the_way(faces: Config) -> None:
+    folder = Path("photos")
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        for number, data in enumerate(jpegs(portraits(0, 4, side=32))):
+            (folder / name / f"{number}.jpg").write_bytes(data)
+    (folder / "b" / "9.jpg").write_bytes(jpegs(portraits(0, 1, side=48))[0])
+    faces["data"]["init_args"]["train"] = "photos"
+    found = list(examine(given(faces), probe_seconds=0))
+    about(
+        found, "training set", "wrong", r"photos/b/9\.jpg has 48 x 48 pixels where others have 32"
+    )
+
+
+def test_benchmarks_without_an_accuracy_stand_in_the_way(faces: Config) -> None:
+    write_benchmark(Path("faces/lfw.bin"), range(10, 14), 8)
+    plan, _, _ = planned(faces)
+    about(checked(check_benchmarks, plan), "benchmark lfw", "wrong", "8 pairs are too few for 10")
+    labels = [k // 20 % 2 == 0 for k in range(200)]
+    write_verification_bin(Path("faces/lfw.bin"), jpegs(portraits(1, 2, side=32)) * 200, labels)
+    about(checked(check_benchmarks, plan), "benchmark lfw", "warning", "10 of 10 folds hold pairs")
 
 
 def test_benchmarks_that_are_damaged_or_nowhere(faces: Config) -> None:
@@ -195,18 +221,22 @@ def test_weights_to_start_from(faces: Config) -> None:
 def test_a_checkpoint_to_go_on_from(faces: Config) -> None:
     faces["ckpt_path"] = "last.ckpt"
     plan, model, _ = planned(faces)
-    about(checked(check_checkpoint, plan), "ckpt_path", "missing", "there is no last.ckpt")
+    about(checked(check_checkpoint, plan), "ckpt_path", "missing", "there is no /.*/last.ckpt")
     Path("last.ckpt").write_bytes(b"nonsense")
     about(checked(check_checkpoint, plan), "this", "wrong", "cannot be read as a checkpoint")
     weights = model.state_dict()
     # A head comes with the data and is not there yet.
-    torch.save({"state_dict": weights | {"head.weight": torch.zeros(4, 24)}}, "last.ckpt")
+    whole: dict[str, Any] = {"optimizer_states": []}
+    torch.save(whole | {"state_dict": weights | {"head.weight": torch.zeros(4, 24)}}, "last.ckpt")
     about(checked(check_checkpoint, plan), "ckpt_path", "ok", "last.ckpt")
-    torch.save({"state_dict": {"classifier.0.weight": torch.zeros(3)}}, "last.ckpt")
+    torch.save({"state_dict": weights}, "last.ckpt")
+    told = r"weights alone .* `model\.init_args\.init_from`"
+    about(checked(check_checkpoint, plan), "this", "wrong", told)
+    torch.save(whole | {"state_dict": {"classifier.0.weight": torch.zeros(3)}}, "last.ckpt")
     found = checked(check_checkpoint, plan)
     about(found, "this", "wrong", r"another model than the configuration's \(it has no backbone\.")
     deeper = weights | {"backbone.layer2.2.conv1.weight": torch.zeros(3)}
-    torch.save({"state_dict": deeper}, "last.ckpt")
+    torch.save(whole | {"state_dict": deeper}, "last.ckpt")
     about(
         checked(check_checkpoint, plan), "this", "wrong", r"layer2\.2\.conv1\.weight is not in this"
     )

@@ -146,6 +146,7 @@ def test_the_card_says_what_can_be_counted_and_read(words: list[str], archive: P
     assert facts["images_per_identity"] == {"fewest": 6, "most": 6, "mean": 6.0, "per_latent": 3}
     assert facts["archive"]["elites"] == len(elites)
     assert facts["archive"]["coverage"] == pytest.approx(len(elites) / 81, abs=1e-6)
+    assert facts["archive"]["coverage"] < facts["archive"]["coverage_of_bins"] <= 1
     assert facts["archive"]["qd_score"] == pytest.approx(float(elites.objective.sum()), rel=1e-5)
     assert (facts["archive"]["algorithm"], facts["archive"]["seed"]) == ("map_elites", 0)
     sha = subprocess.run(["sha256sum", archive], capture_output=True, text=True, check=True)

@@ -173,9 +173,15 @@ def test_what_cannot_be_is_refused_in_one_sentence(words: list[str], archive: Pa
     for options, sentence in (
         ([], "ArchiveSampler draws from an archive: add --archive"),
         ([*here, *prior], "PriorSampler draws from no archive"),
-        (["--archive", "none.safetensors"], "There is no archive file none.safetensors"),
+        (
+            ["--archive", "none.safetensors"],
+            f"There is no archive file {Path('none.safetensors').absolute()}",
+        ),
         ([*here, "--data.init_args.generator_seed", "1"], "not with this generator"),
-        ([*here, "--checkpoint", "no.ckpt"], "There is no checkpoint no.ckpt"),
+        (
+            [*here, "--checkpoint", "no.ckpt"],
+            f"There is no checkpoint {Path('no.ckpt').absolute()}",
+        ),
         ([*here, "--checkpoint", "config.yaml"], "config.yaml holds no identities of Noise"),
         ([*here, "--format", "zip"], "zip"),
         ([*here, "--image_format", "gif"], "gif"),

@@ -158,3 +158,23 @@ def test_a_place_or_file_of_another_kind_is_named(config: str, tmp_path: Path) -
         with pytest.raises(SystemExit, match=complaint):
             main(["search", "--config", config, "--output", str(path)])
     assert (tmp_path / "search.yaml").read_text().startswith("accelerator")
+
+
+def test_coverage_is_told_of_cells_that_can_be_filled(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.safetensors"
+    axes = "{class_path: LatentAxes, init_args: {guidance: tests.toys.ToyGuidance, axes: 2}}"
+    words = ["search", "--config", config, "--output", str(path), "--evaluations", "800"]
+    main([*words, "--guidance", axes, "--search.grid", "[4, 3, 20, 20]"])
+    archive = Archive.load(path)
+    told = capsys.readouterr().out.splitlines()
+    elites = len(archive)
+    pairs = len({tuple(cell) for cell in archive.grid_index[:, :2].tolist()})
+    first, prior, of_axes, of_all = told[-4:]
+    assert (
+        first == f"  coverage {elites / 784:.1%} of what 784 evaluations can fill ({elites} of 784)"
+    )
+    assert "of the cells inside the prior (" in prior
+    assert of_axes == f"  coverage {pairs / 12:.1%} of the cells of red x green ({pairs} of 12)"
+    assert of_all == f"  coverage {elites / 4800:.1%} of all cells ({elites} of 4,800)"

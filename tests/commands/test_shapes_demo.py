@@ -37,11 +37,19 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     Path("runs").mkdir()
     Path("runs/shapes_demo.png").write_text("older")
     Path("kept").hardlink_to("runs/shapes_demo.png")
-    main(["shapes-demo", "--arms", "[none,qd,none]"])
-    told = capsys.readouterr().out
+    main(["shapes-demo", "--configs", "configs", "--arms", "[none,qd,none]"])
+    printed = capsys.readouterr()
+    told, log = printed.out, Path("runs/shapes_demo.log").read_text()
+    assert not printed.err
+    assert len(told.splitlines()) <= 30  # our own: two commands, two lines of epochs each, a table
+    assert "Training qd: done, 2 of 2 in" in told
+    assert "all that the runs printed: runs/shapes_demo.log\n" in told
+    for theirs in ("Seed set to 0", "`Trainer.fit` stopped", "Test metric"):
+        assert theirs in log
+        assert theirs not in told
     rows = {}
     for arm in LEARNING_RATES:
-        with Path(f"runs/shapes_{arm}/version_1/metrics.csv").open() as file:
+        with Path(f"runs/shapes_{arm}/version_0/test/metrics.csv").open() as file:
             (rows[arm],) = csv.DictReader(file)
         assert f"$ qdgs fit --config configs/shapes_{arm}.yaml\n" in told
         assert f"lie in runs/shapes_{arm}/version_0\n" in told
@@ -50,14 +58,23 @@ def test_arms_are_compared_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     expected = [100 * float(row["test/loss"]) for row in rows.values()]
     assert shown == pytest.approx(expected, abs=0.05)
     assert shown[0] != shown[1]
-    assert not Path("runs/shapes_none/version_2").exists()  # named twice, trained once
+    assert not Path("runs/shapes_none/version_1").exists()  # named twice, trained once
     assert Image.open("runs/shapes_demo.png").width >= 640
     assert Path("kept").read_text() == "older"  # replaced, not written over
 
 
-def test_a_missing_config_is_told() -> None:
+def test_a_missing_config_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"shapes_random\.yaml"):
-        main(["shapes-demo", "--arms", "[random]"])
+        main(["shapes-demo", "--configs=configs", "--arms", "[random]"])
+    assert "What was printed until then: runs/shapes_demo.log\n" in capsys.readouterr().out
+
+
+def test_everything_is_printed_for_those_who_look_for_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QDGS_DEBUG", "1")
+    main(["shapes-demo", "--configs=configs", "--arms", "[none]"])
+    assert "Test metric" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -78,7 +95,7 @@ def test_what_cannot_be_drawn_is_told_before_anything_is_trained(
 
 def test_an_overlay_lies_over_every_arm(capsys: pytest.CaptureFixture[str]) -> None:
     Path("overlay.yaml").write_text("trainer: {max_epochs: 1}\n")
-    main(["shapes-demo", "--arms", "[none,qd]", "--overlay", "overlay.yaml"])
+    main(["shapes-demo", "--configs=configs", "--arms=[none,qd]", "--overlay=overlay.yaml"])
     told = capsys.readouterr().out
     for arm in LEARNING_RATES:
         layers = f"--config configs/shapes_{arm}.yaml --config overlay.yaml"

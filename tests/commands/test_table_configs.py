@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 
 from qdgs_lightning.commands.table_configs import fit, keep_settings, read_configs
 from qdgs_lightning.commands.table_jobs import TableError
+from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.weights import resolve_weights
 
 BORING: dict[str, Any] = {
@@ -33,8 +34,8 @@ def _written(path: Path, content: object) -> Path:
     [
         (b"", "no YAML mapping"),
         (b"- a\n", "no YAML mapping"),
-        (b"trainer: {a: [\n", r"not YAML \(.*line 2"),
-        (b"\x89PNG", "not YAML"),
+        (b"trainer: {a: [\n", r"not YAML in line 2, column 1 \("),
+        (b"\x89PNG", "is no text"),
         (b"trainer: null\n", "no mapping trainer:"),
         (b"data: {init_args: 3}\n", r"no mapping data\.init_args"),
         (b"model: null\n", r"no mapping model\.init_args"),
@@ -46,7 +47,7 @@ def test_what_is_no_configuration_is_named(tmp_path: Path, content: bytes, messa
     base = _written(tmp_path / "base.yaml", BORING)
     overlay = tmp_path / "overlay.yaml"
     overlay.write_bytes(content)
-    with pytest.raises(TableError, match=f"(?s)overlay.yaml.*{message}"):
+    with pytest.raises(QDGSError, match=f"(?s)overlay.yaml.*{message}"):
         read_configs([base, overlay])
 
 

@@ -12,8 +12,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from qdgs_lightning.datamodules import DataModuleError, FaceAugmentation, FaceDataModule
-from qdgs_lightning.datasets import RecordIODataset
-from tests.faces import write_benchmark, write_training_set
+from qdgs_lightning.datasets import RecordIODataset, write_verification_bin
+from tests.faces import jpegs, portraits, write_benchmark, write_training_set
 
 PLAIN = FaceAugmentation(flip=0, crop=0, low_resolution=0, photometric=0)
 
@@ -163,6 +163,37 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         trainer(tmp_path).test(
             Recorder(), datamodule=FaceDataModule(benchmarks=tmp_path, test_on=["lfw"])
         )
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ([True, False] * 2, "4 pairs are too few for 10 folds"),
+        ([True] * 20, "all 20 pairs are of one person"),
+    ],
+)
+def test_benchmarks_without_an_accuracy_are_refused_before_training(
+    tmp_path: Path, labels: list[bool], complaint: str
+) -> None:
+    root = write_training_set(tmp_path / "set")
+    images = jpegs(portraits(10, 2 * len(labels), side=32))
+    write_verification_bin(tmp_path / "mine.bin", images, labels)
+    recorder = Recorder()
+    data = FaceDataModule(
+        train=root, benchmarks=tmp_path, validate_on=["mine"], test_on=["mine"], num_workers=0
+    )
+    for run in (trainer(tmp_path, max_epochs=1).fit, trainer(tmp_path).test):
+        with pytest.raises(DataModuleError, match=f"benchmark mine in .* accuracy .{complaint}"):
+            run(recorder, datamodule=data)
+    assert not recorder.train_batches
+
+
+def test_benchmarks_of_unmixed_folds_are_warned_of(tmp_path: Path) -> None:
+    labels = [k // 20 % 2 == 0 for k in range(200)]
+    write_verification_bin(tmp_path / "mine.bin", jpegs(portraits(10, 2, side=32)) * 200, labels)
+    data = FaceDataModule(benchmarks=tmp_path, test_on=["mine"], num_workers=0, image_size=32)
+    with pytest.warns(UserWarning, match="10 of the 10 folds of mine hold pairs of one kind only"):
+        data.setup("test")
 
 
 SKIN = {"skin": ["avatars_dark", "avatars_light"], "age": ["avatars_young", "avatars_old"]}

@@ -1,4 +1,4 @@
-"""Warps and resizing against scikit-image, OpenCV and mxnet, whose results are in tests/data."""
+"""Warps against scikit-image and OpenCV, whose results are in tests/data."""
 
 import json
 import math
@@ -10,7 +10,6 @@ from torch import Tensor
 from qdgs_lightning.datasets.alignment import (
     AlignmentError,
     align_face,
-    resize_and_crop,
     similarity_transform,
 )
 from qdgs_lightning.geometry import ARCFACE_POINTS
@@ -95,35 +94,3 @@ def test_landmarks_that_fix_no_warp(landmarks: Tensor, message: str) -> None:
 def test_landmarks_of_no_scale_of_faces_give_an_image(scale: float) -> None:
     image = torch.full((3, 50, 50), 7, dtype=torch.uint8)
     assert align_face(image, TEMPLATE * scale).shape == (3, 112, 112)
-
-
-@pytest.mark.parametrize("name", ["large", "small", "tall"])
-def test_resizing_is_that_of_mxnet(name: str) -> None:
-    ours, theirs = resize_and_crop(made(f"{name}.jpg"), size=56), made(f"{name}_by_mxnet.png")
-    top = (theirs.shape[1] - 56) // 2
-    off = (ours.int() - theirs[:, top : top + 56].int()).abs()
-    assert off.max() <= 1
-    assert off.float().mean() < 0.05
-
-
-def test_the_middle_is_cut_out() -> None:
-    image = torch.arange(60, dtype=torch.uint8).expand(3, 20, 60)
-    cut = resize_and_crop(image, size=20)
-    assert torch.equal(cut, image[:, :, 20:40])
-    assert torch.equal(resize_and_crop(image.mT, size=20), cut.mT)
-
-
-def test_of_an_odd_rest_the_pixel_more_is_cut_off_at_the_end() -> None:
-    image = torch.arange(61, dtype=torch.uint8).expand(3, 20, 61)
-    assert torch.equal(resize_and_crop(image, size=20), image[:, :, 20:40])
-    assert torch.equal(resize_and_crop(image.mT, size=20), image[:, :, 20:40].mT)
-
-
-def test_what_has_the_size_is_the_same() -> None:
-    image = torch.zeros(3, 112, 112, dtype=torch.uint8)
-    assert resize_and_crop(image) is image
-
-
-def test_strips_are_refused() -> None:
-    with pytest.raises(AlignmentError, match="100 x 20 pixels are no face"):
-        resize_and_crop(torch.zeros(3, 20, 100, dtype=torch.uint8))

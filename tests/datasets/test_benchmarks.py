@@ -47,6 +47,16 @@ def test_one_warning_names_those_that_are_absent(tmp_path: Path) -> None:
     assert warning.filename == __file__
 
 
+def test_copies_of_adaface_are_named_and_left_out(tmp_path: Path) -> None:
+    with_bins(tmp_path, "cfp_fp", "agedb_30")
+    for name in ("lfw", "agedb_30"):
+        (tmp_path / name / "memfile").mkdir(parents=True)
+        (tmp_path / name / "memfile" / "mem_file.dat.conf").write_text("{}")
+    with pytest.warns(UserWarning, match=r"lfw/memfile is a copy .* bring the lfw\.bin"):
+        sets = load_benchmarks(tmp_path, ["lfw", "cfp_fp", "agedb_30"])
+    assert list(sets) == ["cfp_fp", "agedb_30"]
+
+
 def test_none_need_be_there(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="left out"):
         assert load_benchmarks(tmp_path / "nowhere") == {}

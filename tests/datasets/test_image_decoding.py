@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
+from qdgs_lightning.datasets.image_decoding import FORMATS, ImageDecodingError, decode_rgb
 from tests.datasets.pictures import encoded
 
 RED = (200, 30, 60)
@@ -36,7 +36,7 @@ def claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_channels_are_red_green_blue(kind: str) -> None:
     image = decode_rgb(encoded(RED, size=(20, 10), kind=kind))
     assert image.dtype == torch.uint8
@@ -68,7 +68,9 @@ def test_truncated_files(kind: str, end: int) -> None:
 
 def test_what_is_no_image_is_named_without_addresses_of_memory() -> None:
     for data in (b"no image", saved(Image.new("RGB", (4, 4)), "GIF")):
-        with pytest.raises(ImageDecodingError, match=r"\(none of JPEG, PNG, BMP, WEBP\)"):
+        with pytest.raises(
+            ImageDecodingError, match=r"\(none of JPEG, PNG, BMP, WEBP, PPM, TIFF\)"
+        ):
             decode_rgb(data)
 
 
@@ -94,7 +96,7 @@ def test_images_beyond_any_camera_s_are_not_decoded() -> None:
 def test_flips_of_single_bytes_end_in_an_image_or_in_an_error() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     rng, refused = random.Random(0), 0
-    for kind in ("JPEG", "PNG", "BMP", "WEBP"):
+    for kind in FORMATS:
         data = saved(Image.fromarray(noise), kind)
         for _ in range(500):
             damaged = bytearray(data)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qdgs_lightning.datasets import (
@@ -75,9 +76,48 @@ def test_files_of_this_python_and_numpy(
     )
 
 
-def test_images_of_bytearrays(tmp_path: Path) -> None:
-    path = stored(tmp_path / "a.bin", ([bytearray(image) for image in IMAGES], LABELS), 5)
-    assert len(load_verification_pairs(path)) == 6
+Make = Callable[[list[bytes], list[bool]], object]
+
+
+def objects(items: list[bytes]) -> NDArray[np.object_]:
+    """Keep items in an object array, which must not cut them up."""
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+FORMS: dict[str, Make] = {
+    "bytes": lambda images, same: (images, same),
+    "bytearrays": lambda images, same: ([bytearray(image) for image in images], same),
+    "arrays": lambda images, same: ([np.frombuffer(i, np.uint8) for i in images], same),
+    "an array of byte strings": lambda images, same: (np.array(images), np.array(same)),
+    "an array of objects": lambda images, same: (objects(images), objects(same)),  # type: ignore[arg-type]
+    "objects within": lambda images, same: objects([images, same]),  # type: ignore[list-item]
+    "floats": lambda images, same: (images, [float(label) for label in same]),
+    "an array of floats": lambda images, same: (images, np.array(same, np.float32)),
+    "plus and minus one": lambda images, same: (images, [1 if label else -1 for label in same]),
+    "an array of int8": lambda images, same: (images, np.where(same, 1, -1).astype(np.int8)),
+    "float signs": lambda images, same: (images, [1.0 if label else -1.0 for label in same]),
+    "a dict": lambda images, same: {"bins": images, "issame_list": same},
+    "a dict, labels first": lambda images, same: {"issame": same, "data": images},
+}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_in_which_sets_are_handed_round(tmp_path: Path, form: str, protocol: int) -> None:
+    path = stored(tmp_path / "a.bin", FORMS[form](IMAGES, LABELS), protocol)
+    pairs = load_verification_pairs(path)
+    assert pairs.is_same.tolist() == LABELS
+    assert pairs.pairs.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert [pairs.encoded(place) for place in range(6)] == IMAGES
+
+
+def test_a_dict_of_python_2_has_names_of_bytes(tmp_path: Path) -> None:
+    names = b"(dS'bins'\n(l" + b"".join(b"S" + repr(i)[1:].encode() + b"\na" for i in IMAGES)
+    path = tmp_path / "a.bin"
+    path.write_bytes(names + b"sS'issame'\n(lI01\naI00\naI01\nas.")
+    assert load_verification_pairs(path).is_same.tolist() == LABELS
 
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int64])
@@ -133,6 +173,10 @@ def test_what_is_not_written(
         ((IMAGES, [True, 2, False]), "label 1 is neither true nor false"),
         ((IMAGES, [True, None, False]), "label 1 is neither true nor false"),
         ((IMAGES, np.array([0.5, 1, 0])), "label 0 is neither true nor false"),
+        ((IMAGES, [1, 0, -1]), "labels are -1, 0 and 1"),
+        ((LABELS, IMAGES), "holds 3 images and 6 labels"),
+        ({"bins": IMAGES, "issame": LABELS, "more": LABELS}, "no pair of lists"),
+        ((np.zeros((6, 9), np.uint8), LABELS), "no pair of lists"),
     ],
 )
 def test_files_of_another_kind(tmp_path: Path, tree: object, message: str) -> None:
@@ -160,7 +204,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
             return os.system, (f"touch {marker}",)
 
     for tree in (Attack(), ([*IMAGES[:5], Attack()], LABELS), (IMAGES, [True, False, Attack()])):
-        for protocol in range(2, 6):
+        for protocol in range(6):
             with pytest.raises(
                 VerificationDataError, match=r"posix\.system, which no verification set needs"
             ):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from qdgs_lightning.datasets import VerificationDataError, load_verification_pairs
-from qdgs_lightning.datasets.verification_pairs import Pair, read_pairs_file
+from qdgs_lightning.datasets.pairs_list import Pair, read_pairs_file
 from tests.datasets.pictures import write_image
 
 
@@ -64,7 +64,7 @@ def test_kinds_that_stand_apart_are_dealt_out_to_ten_folds(tmp_path: Path) -> No
     # As FaceX-Zoo deals out the 3,000 and 3,000 of CALFW: 300 of each to a fold, in their order.
     same = [line for i in range(3000) for line in (f"s{i}.jpg 1", f"t{i}.jpg 1")]
     different = [line for i in range(3000) for line in (f"u{i}.jpg 0", f"v{i}.jpg 0")]
-    pairs = read_pairs_file(listed(tmp_path / "pairs.txt", *same, *different))
+    pairs = read_pairs_file(listed(tmp_path / "pairs.txt", *same, *different)).pairs
     for fold in range(10):
         part = pairs[600 * fold : 600 * (fold + 1)]
         numbers = range(300 * fold, 300 * (fold + 1))
@@ -74,7 +74,7 @@ def test_kinds_that_stand_apart_are_dealt_out_to_ten_folds(tmp_path: Path) -> No
 
 def test_kinds_that_alternate_stay_in_order(tmp_path: Path) -> None:
     lines = [f"a{i}.jpg b{i}.jpg {i // 3 % 2}" for i in range(60)]
-    pairs = read_pairs_file(listed(tmp_path / "pairs.txt", *lines))
+    pairs = read_pairs_file(listed(tmp_path / "pairs.txt", *lines)).pairs
     assert [pair.first for pair in pairs] == [f"a{i}.jpg" for i in range(60)]
 
 
@@ -154,17 +154,94 @@ def test_absent_images_are_counted_and_one_is_named(tmp_path: Path) -> None:
         (["1\t2", "a\t1\t2"], "lists 1 pairs where its first line says 4"),
         (["a 1 2", "", "a 1"], "Line 3 of .* is none of"),
         (["a 1 2", "a x 2 y z"], "Line 2 of .* is none of"),
-        (["a.jpg b.jpg yes"], "Line 1 of .* is none of"),
+        (["a.jpg b.jpg perhaps"], "Line 1 of .* is none of"),
         (["a.jpg 1", "b.jpg 1", "c.jpg 0"], "Line 3 of .* has no second line"),
         (["a.jpg 1", "b.jpg 0"], "Line 2 of .* is not that of the line before"),
         (["a.jpg 1", "b.jpg 1", "a b 1", "c d 1"], "Line 3 of .* is not `path flag`"),
         (["a.jpg b.jpg"], "Line 1 of .* has no second line"),
+        (["1 b.jpg 0", "0 c.jpg 0"], "Line 1 of .* can be `path1 path2 flag` and `flag path1 pa"),
+        (["1 a.jpg b.jpg", "a.jpg b.jpg 1"], "Line 2 of .* is none of"),
+        (["a.jpg b.jpg 0.73"], "Line 1 of .* is none of"),
+        (["name,other,same,label", "a,b,1,0"], "Line 1 of .*as a header it should name"),
+        (["a.jpg,b.jpg,1", "a.jpg b.jpg 0"], "Line 2 of .* is none of|Line 1"),
     ],
 )
 def test_lists_that_are_none(tmp_path: Path, lines: list[str], message: str) -> None:
     path = listed(tmp_path / "pairs.txt", *lines)
     with pytest.raises(VerificationDataError, match=message):
         read_pairs_file(path)
+
+
+A, B, C = "a/1.JPG", "b c/2.webp", "b c/3.jpeg"
+DIALECTS: dict[str, tuple[list[str], str]] = {
+    "comma": ([f"{A},{B},1", f"{C},{B},0"], "comma-separated `path1 path2 flag`"),
+    "semicolon": ([f"{A};{B};1", f"{C};{B};0"], "semicolon-separated `path1 path2 flag`"),
+    "tab": ([f"{A}\t{B}\t1", f"{C}\t{B}\t0"], "tab-separated `path1 path2 flag`"),
+    "words": ([f"{A},{B},True", f"{C},{B},False"], "comma-separated `path1 path2 flag`"),
+    "floats": ([f"{A},{B},1.0", f"{C},{B},-1.0"], "comma-separated `path1 path2 flag`"),
+    "flag first": ([f"1,{A},{B}", f"0,{C},{B}"], "comma-separated `flag path1 path2`"),
+    "flag first, words": ([f"same\t{A}\t{B}", f"diff\t{C}\t{B}"], "tab-separated `flag path1"),
+    "header": (
+        ["Image 1,Image 2,Label", f'"{A}",{B},1', f"{C},{B},0"],
+        "columns Image 1, Image 2, Label, with a header",
+    ),
+    "columns in another order": (
+        ["fold,is_same,path_a,path_b", f"1,yes,{A},{B}", f"1,no,{C},{B}"],
+        "columns path_a, path_b, is_same, with a header",
+    ),
+    "unnamed images": (["same,x,y1", f"1,{A},{B}", f"0,{C},{B}"], "columns x, y1, same"),
+    "unnamed flag": (["img1\timg2\tfriend", f"{A}\t{B}\t1", f"{C}\t{B}\t0"], "img2, friend"),
+    "two lines": ([f"{A}\t1", f"{B}\t1", f"{C}\t0", f"{B}\t0"], "`path flag` on two lines"),
+    "no suffix": (["a/1,b c/2,1", "b c/3,b c/2,0"], "comma-separated `path1 path2 flag`"),
+    "another suffix": (["a/1.jpg,b c/2.png,1", "b c/3.bmp,b c/2.jpg,0"], "comma-separated"),
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_dialects_that_people_write(tmp_path: Path, dialect: str) -> None:
+    lines, told = DIALECTS[dialect]
+    root = with_images(tmp_path / "set", [A, B, C])
+    path = listed(tmp_path / "any.csv", *lines)
+    assert red(root, path) == [([0, 1], True), ([2, 1], False)]
+    found = load_verification_pairs(root, pairs=path).dialect
+    assert str(path) in found
+    assert told in found
+
+
+@pytest.mark.parametrize("digits", [1, 4, 5, 6])
+@pytest.mark.parametrize("written", ["1", "0001", "00001"])
+def test_numbers_of_lfw_with_any_zeros(tmp_path: Path, digits: int, written: str) -> None:
+    names = [f"Ann/Ann_{number:0{digits}}.JPG" for number in (1, 11)]
+    root = with_images(tmp_path / "set", [*names, f"Bo/Bo_{1:0{digits}}.JPG"])
+    listed(root / "pairs.txt", f"Ann\t{written}\t11", f"Ann\t11\tBo\t{written}")
+    assert red(root) == [([0, 1], True), ([1, 2], False)]
+
+
+def test_lfw_of_kaggle_has_headers_and_empty_cells(tmp_path: Path) -> None:
+    root = with_images(tmp_path / "lfw", ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bo/Bo_0003.jpg"])
+    listed(root / "pairs.csv", "name,imagenum1,imagenum2,", "Ann,1,2,", "Ann,2,Bo,3")
+    assert red(root) == [([0, 1], True), ([1, 2], False)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "line"),
+    [
+        ("utf-16", "UTF-16", 1),
+        ("utf-16-le", "UTF-16", 1),
+        ("latin-1", "Latin-1", 2),
+        ("gb18030", "GB18030", 2),
+    ],
+)
+def test_another_encoding_is_named_with_the_line(
+    tmp_path: Path, encoding: str, name: str, line: int
+) -> None:
+    person = "\u5f20\u4f1f" if encoding == "gb18030" else "Jos\xe9"
+    path = tmp_path / "pairs.txt"
+    path.write_bytes(f"Ann\t1\t2\n{person}\t1\t2\n".encode(encoding))
+    with pytest.raises(VerificationDataError, match=rf"line {line} is not in UTF-8 .* {name}"):
+        read_pairs_file(path)
+    path.write_text(f"Ann\t1\t2\n{person}\t1\t2\n", encoding="utf-8-sig")
+    assert read_pairs_file(path).pairs[1].first == f"{person}/{person}_0001"
 
 
 def test_lists_that_cannot_be_read(tmp_path: Path) -> None:

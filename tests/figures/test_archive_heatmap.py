@@ -1,5 +1,7 @@
 """The heatmap shows each cell's objective at the cell's place."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -52,6 +54,14 @@ def test_cells_lie_where_their_measures_say(archive: Archive) -> None:
     assert (image.origin, axes.get_xlabel(), axes.get_ylabel()) == ("lower", "hair", "age")
     assert "objective" in colour_bar.get_ylabel()
     assert axes.get_title().startswith("3 elites, coverage 12.5%, QD-score 10")
+
+
+def test_axes_say_what_their_ends_stand_for(archive: Archive) -> None:
+    sentences = (("Long hair.", "Short hair."), None, ("Dark skin.", "Light skin."))
+    metadata = replace(archive.metadata, measure_ends=sentences)
+    axes = archive_heatmap(replace(archive, metadata=metadata), measures=(2, 1)).axes[0]
+    assert axes.get_xlabel() == "← Dark    skin    Light →"
+    assert axes.get_ylabel() == "age"
 
 
 def test_other_measures_can_be_chosen(archive: Archive) -> None:

@@ -36,6 +36,14 @@ def test_an_image_fills_its_tile_and_the_rest_is_grey() -> None:
     assert axes.get_title() == "2 images in 2 of 8 tiles"
 
 
+def test_axes_say_what_their_ends_stand_for() -> None:
+    figure = elite_grid(
+        solid(RED), torch.zeros(1, 2), names=NAMES, ends=(("A red one.", "A blue one."), None)
+    )
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("← red    colour    blue →", "shape")
+
+
 def test_the_most_central_image_is_in_front() -> None:
     measures = torch.tensor([[0.1, 0.1], [0.26, 0.26], [0.4, 0.4]])
     figure = elite_grid(solid(RED, GREEN, BLUE), measures, names=NAMES, ranges=UNIT, shape=(2, 2))

@@ -20,7 +20,7 @@ def curves(axes: Axes) -> dict[str, list[tuple[float, float]]]:
 def test_ratios_are_above_and_accuracies_below() -> None:
     figure = fairness_curve([0.5, 2], accuracies=ACCURACIES, ratios=RATIOS, heading="skin")
     above, below = figure.axes
-    assert curves(above) == {"worst / best  0.842": [(0.5, 0.7 / 0.9), (2.0, 0.8 / 0.95)]}
+    assert curves(above) == {"worst / best  84.2%": [(0.5, 0.7 / 0.9), (2.0, 0.8 / 0.95)]}
     assert curves(below) == {
         "dark  80.0%": [(0.5, 0.7), (2.0, 0.8)],
         "light  95.0%": [(0.5, 0.9), (2.0, 0.95)],
@@ -32,6 +32,8 @@ def test_ratios_are_above_and_accuracies_below() -> None:
     assert len(colours) == 2
     assert above.get_title() == "skin"
     assert above.get_xlim() == below.get_xlim()
+    for axes in (above, below):  # as the legends say it
+        assert axes.yaxis.get_major_formatter()(0.905, 0) == "90.5%"
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,23 @@ def test_an_archive_stands_beside_its_set_in_the_same_axes() -> None:
     assert not panels[5].images  # the archive has no hair
 
 
+def test_axes_and_shades_say_what_they_are() -> None:
+    figure = measure_density(
+        {"prior": torch.rand(200, 3)},
+        names=NAMES,
+        ends={"skin": ("A person with dark skin.", "A person with light skin.")},
+    )
+    figure.canvas.draw()
+    first, second, third, bar, *_ = figure.axes
+    assert first.get_xlabel() == second.get_xlabel() == "← dark    skin    light →"
+    assert (first.get_ylabel(), third.get_ylabel()) == ("age", "hair")
+    assert bar.get_ylabel() == "share of the images per tile"
+    shown = [label.get_text() for label in bar.get_yticklabels()]
+    assert "1%" in shown  # two of 200 images
+    assert all(text.endswith("%") for text in shown)
+    assert not bar.yaxis.get_minorticklocs().size
+
+
 @pytest.mark.parametrize(
     ("measures", "names"),
     [({}, NAMES), ({"a": torch.zeros(0, 3)}, NAMES), ({"a": torch.zeros(4, 1)}, ("skin",))],

@@ -38,7 +38,7 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-@settings(max_examples=20)  # figures are slow
+@settings(max_examples=20, deadline=None)  # figures are slow
 @given(PAIRS)
 def test_a_line_shows_the_largest_threshold_that_keeps_a_rate(rows: list[tuple[int, bool]]) -> None:
     rows += [(1, True), (9, False)]
@@ -65,6 +65,8 @@ def test_a_line_begins_at_one_false_match_and_is_bold_from_ten() -> None:
         assert x[0] == 1 / count
         assert bold_from == [pytest.approx(10 / count)]
     assert axes.lines[0].get_color() != axes.lines[2].get_color()
+    assert axes.xaxis.get_major_formatter()(1e-3, 0) == "0.1%"
+    assert axes.yaxis.get_major_formatter()(0.9, 0) == "90%"
     assert "false match rate" in axes.get_xlabel()
     assert "true accept rate" in axes.get_ylabel()
     assert axes.get_ylim()[0] <= min(line(axes, number)[1].min() for number in (0, 1))

@@ -21,6 +21,7 @@ from qdgs_lightning.guidance.clip import (
 from qdgs_lightning.guidance.prompts import PromptError, spherical_distance
 from qdgs_lightning.precision import Precision, PrecisionError
 from qdgs_lightning.sampling import AugmentedGuidance
+from tests.toys import ToyGuidance
 
 
 def _images(n: int) -> torch.Tensor:
@@ -230,6 +231,21 @@ def test_memory_keeps_the_latest_images_and_is_changed_by_remembering_alone() ->
     other.load_memory_state(guidance.memory_state())
     assert torch.equal(other(images, latents).objective, first)
     assert "memory" not in guidance.state_dict()
+
+
+def test_ends_of_measures_are_the_prompts_also_through_wrappers() -> None:
+    pairs = [
+        PromptPair(name="skin", positive="A pale face.", negative="A dark face."),
+        PromptPair(name="age", positive="A young face.", negative="An old face."),
+    ]
+    judge = PromptGuidance(measures=pairs)
+    ends = (("A pale face.", "A dark face."), ("A young face.", "An old face."))
+    assert judge.measure_ends() == ends
+    assert LatentAxes(judge, axes=2).measure_ends() == (*ends, None, None)
+    altered = AugmentedGuidance(judge, ["flip_vertical"])
+    assert altered.measure_ends() == ends * 2
+    assert len(altered.measure_ends()) == len(altered.measure_names)
+    assert ToyGuidance().measure_ends() == (None, None)
 
 
 def test_what_wraps_a_judge_remembers_through_it() -> None:

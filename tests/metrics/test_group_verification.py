@@ -119,7 +119,7 @@ def looped(pairs: Pairs, num_groups: int, protocol: Protocol) -> tuple[list[floa
 
 
 @pytest.mark.parametrize("protocol", ["insightface", "exhaustive", "facexzoo"])
-@settings(max_examples=10)  # a slow loop
+@settings(max_examples=10, deadline=None)  # a slow loop
 @given(rows=PAIRS)
 def test_both_kinds_of_thresholds_equal_plain_loops(
     protocol: Protocol, rows: list[tuple[int, bool, int]]
@@ -419,3 +419,111 @@ def test_other_arguments_that_make_no_sense() -> None:
         grouped(shifted(6), merge={"left": ["a"], "right": ["z"]})
     with pytest.raises(BootstrapError, match="num_bootstrap is -1"):
         grouped(shifted(6), num_bootstrap=-1)
+
+
+def of_people(
+    random: torch.Generator, *, people: int, partners: int, likeness: float
+) -> tuple[Pairs, Tensor]:
+    """Return pairs of two groups of people, every one with ten images and some partners."""
+    parts, members = [], []
+    for group in (0, 1):
+        names = torch.arange(people)
+        others = (names[:, None] + torch.arange(1, 1 + partners)) % people
+        different = torch.stack([names.repeat_interleave(partners), others.flatten()], dim=1)
+        alone = names.repeat_interleave(10)
+        pairs = torch.cat([different, torch.stack([alone, alone], dim=1)])
+        pairs = pairs[torch.randperm(len(pairs), generator=random)]
+        same = pairs[:, 0] == pairs[:, 1]
+        effects = torch.randn(people, generator=random)
+        noise = torch.randn(len(pairs), generator=random)
+        shared = torch.where(same, effects[pairs[:, 0]], effects[pairs].sum(1) / math.sqrt(2))
+        spread = math.sqrt(likeness) * shared + math.sqrt(1 - likeness) * noise
+        parts.append(
+            Pairs(2 - same.float() + 0.35 * spread, same, torch.full_like(pairs[:, 0], group))
+        )
+        members.append(pairs + group * people)
+    return Pairs(*map(torch.cat, zip(*parts, strict=True))), torch.cat(members)
+
+
+def width(estimate: Estimate) -> float:
+    return estimate.high - estimate.low
+
+
+def test_intervals_by_people_hold_the_truth_where_those_by_pairs_do_not() -> None:
+    """Thirty people, each with all others: pairs of one person resemble each other."""
+    threshold = 2 + 0.35 * NORMAL.inv_cdf(0.1)
+    held: dict[str, list[bool]] = {"people": [], "pairs": []}
+    for seed in range(24):
+        pairs, people = of_people(
+            torch.Generator().manual_seed(seed), people=30, partners=14, likeness=0.5
+        )
+        for kind, known in (("people", people), ("pairs", None)):
+            result = grouped(
+                pairs,
+                names=NAMES[:2],
+                people=known,
+                num_folds=5,
+                false_match_rates=(0.1,),
+                num_bootstrap=60,
+            )
+            assert result.resampled == kind
+            errors = result.at_false_match_rate[0.1]
+            for estimate in errors.false_non_match.values():
+                truth = 1 - NORMAL.cdf((threshold - 1) / 0.35)
+                held[kind].append(estimate.low <= truth <= estimate.high)
+            gap = errors.false_match_gap
+            held[kind].append(gap.low <= 0 <= gap.high)
+    assert np.mean(held["people"]) > 0.88
+    assert np.mean(held["pairs"]) < 0.8
+
+
+def test_people_of_one_pair_each_are_as_pairs() -> None:
+    """Nothing is shared, so that intervals are those of independent pairs, and hardly wider."""
+    pairs = shifted(3, sizes=(800, 800), step=0)
+    first = torch.arange(1600) * 2
+    people = torch.stack([first, torch.where(pairs.same, first, first + 1)], dim=1)
+    result = grouped(
+        pairs, names=NAMES[:2], people=people, num_bootstrap=200, false_match_rates=(0.1,)
+    )
+    plain = grouped(pairs, names=NAMES[:2], num_bootstrap=200, false_match_rates=(0.1,))
+    assert result.num_people == {
+        name: int((2 - same.long()).sum())
+        for name, same in ((n, pairs.same[pairs.groups == i]) for i, n in enumerate(NAMES[:2]))
+    }
+    assert plain.num_people is None
+    for kind, found, other in (
+        ("own", result.own.accuracies["a"], plain.own.accuracies["a"]),
+        ("gap", result.pooled.gap, plain.pooled.gap),
+        (
+            "match",
+            result.at_false_match_rate[0.1].false_non_match["b"],
+            plain.at_false_match_rate[0.1].false_non_match["b"],
+        ),
+    ):
+        assert found.value == other.value, kind
+        assert width(other) <= width(found) * (1 + 1e-9), kind
+        assert width(found) < 1.35 * width(other), kind
+    assert str(values(result.own.accuracies)) == str(values(plain.own.accuracies))
+
+
+def test_few_people_without_an_error_tell_little() -> None:
+    """Five people in thousands of pairs that are all judged rightly are five people."""
+    same = torch.tensor([True, False]).repeat(500)
+    one = torch.arange(1000) % 5
+    pairs = Pairs(torch.where(same, 0.5, 1.5), same, torch.arange(1000) // 500)
+    people = torch.stack([one, torch.where(same, one, (one + 1) % 5)], dim=1)
+    people += pairs.groups[:, None] * 5
+    result = grouped(pairs, names=NAMES[:2], people=people, num_bootstrap=20)
+    assert result.num_people == {"a": 5, "b": 5}
+    assert result.own.accuracies["a"].low == pytest.approx(0.025 ** (1 / 5))
+    errors = result.at_false_match_rate[0.01]
+    assert errors.false_match["b"].high == pytest.approx(1 - 0.025 ** (1 / 5))
+
+
+def test_people_that_do_not_fit_the_labels_are_refused() -> None:
+    pairs = shifted(6)
+    with pytest.raises(VerificationError, match=r"people has the shape \[2400\] for 2400 pairs"):
+        grouped(pairs, people=torch.zeros(2400).long())
+    wrong = int((~pairs.same).sum())
+    with pytest.raises(VerificationError, match=f"{wrong} of 2400 pairs are of one person by"):
+        grouped(pairs, people=torch.zeros(2400, 2).long())

@@ -78,6 +78,59 @@ def ir(
     return shapes
 
 
+def evolve_ir(
+    layers: Sequence[int],
+    *,
+    width: int = 64,
+    dim: int = 512,
+    size: int = 112,
+    squeeze_excitation: bool = False,
+) -> Shapes:
+    """Return those of the older IR and IR-SE, of face.evoLVe and FaceX-Zoo: five parts a block."""
+    six = ir(layers, width=width, dim=dim, size=size, squeeze_excitation=squeeze_excitation)
+    moved = {"0": "0", "1": "1", "3": "2", "4": "3", "5": "4", "se_block": "5"}
+    shapes: Shapes = {}
+    for name, shape in six.items():
+        block, res_layer, rest = name.partition(".res_layer.")
+        part, _, leaf = rest.partition(".")
+        if not res_layer:
+            shapes[name] = shape
+        elif part in moved:
+            shapes[f"{block}.res_layer.{moved[part]}.{leaf}"] = shape
+    return shapes | norm("output_layer.4", dim)
+
+
+def bottleneck_ir(*, width: int = 16, dim: int = 24, size: int = 32) -> Shapes:
+    """Return those of TFace's IR-152 with one block in each stage: nine parts a block."""
+    shapes: Shapes = {"input_layer.0.weight": (width, 3, 3, 3), **norm("input_layer.1", width)}
+    shapes |= {"input_layer.2.weight": (width,)}
+    inputs = width
+    for number in range(4):
+        outputs, at = width * 2 ** (number + 2), f"body.{number}"
+        shapes |= {f"{at}.shortcut_layer.0.weight": (outputs, inputs, 1, 1)}
+        shapes |= norm(f"{at}.shortcut_layer.1", outputs)
+        narrow, parts = outputs // 4, f"{at}.res_layer"
+        shapes |= {**norm(f"{parts}.0", inputs), f"{parts}.1.weight": (narrow, inputs, 1, 1)}
+        shapes |= {**norm(f"{parts}.2", narrow), f"{parts}.3.weight": (narrow,)}
+        shapes |= {f"{parts}.4.weight": (narrow, narrow, 3, 3), **norm(f"{parts}.5", narrow)}
+        shapes |= {f"{parts}.6.weight": (narrow,), f"{parts}.7.weight": (outputs, narrow, 1, 1)}
+        shapes |= norm(f"{parts}.8", outputs)
+        inputs = outputs
+    shapes |= norm("output_layer.0", inputs)
+    shapes |= {"output_layer.3.weight": (dim, inputs * (size // 16) ** 2)}
+    return shapes | {"output_layer.3.bias": (dim,), **norm("output_layer.4", dim, affine=False)}
+
+
+def narrow_mobilefacenet(*, dim: int = 24) -> Shapes:
+    """Return some of InsightFace_Pytorch's MobileFaceNet, half as wide as arcface_torch's."""
+    shapes: Shapes = {}
+    for name, shape in (("conv1", (64, 3, 3, 3)), ("conv2_dw", (64, 1, 3, 3))):
+        shapes |= {f"{name}.conv.weight": shape, **norm(f"{name}.bn", 64)}
+        shapes |= {f"{name}.prelu.weight": (64,)}
+    shapes |= {"conv_6_sep.conv.weight": (512, 128, 1, 1), **norm("conv_6_sep.bn", 512)}
+    return shapes | {"linear.weight": (dim, 512), **norm("bn", dim)}
+
+
 def mobilefacenet(*, dim: int = 512) -> Shapes:
     """Return those of arcface_torch's mbf."""
     shapes = _unit("layers.0", (128, 3, 3, 3)) | _unit("layers.1", (128, 2, 3, 3))

@@ -93,7 +93,9 @@ def test_cvlface_says_beside_the_file_what_colours_it_takes(
         ([torch.ones(3)], "holds no tensors with names"),
         (torch.ones(3), "holds no tensors with names"),
         ({"state_dict": {"conv1.weight": [1.0]}}, "'conv1.weight', which is no tensor"),
-        ({"epoch": 3, "weights": {}}, "'epoch', which is no tensor"),
+        ({"epoch": 3, "weights": {}}, "holds no weights: its entries are epoch, weights"),
+        ({"epoch": 3, "conv1.weight": torch.ones(1)}, "'epoch', which is no tensor"),
+        ({"a": {"w": torch.ones(1)}, "b": 3}, r"first weight is w \(its weights are in 'a'\)"),
     ],
 )
 def test_files_of_other_things(tmp_path: Path, weights: object, message: str) -> None:

@@ -1,5 +1,7 @@
 """Backbones by name: sizes that papers and originals state, and networks of timm."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
@@ -38,6 +40,15 @@ def test_sizes_are_those_of_the_originals(name: str) -> None:
         block = [18 * c * c + 7 * c for c in (64, 128, 256, 512)]
         more = sum(n * each for n, each in zip((3, 13, 30, 3), block, strict=True))
         assert count == NUM_PARAMETERS["iresnet100"] + more
+    elif name.startswith("evolve"):
+        # A normalisation less in each block, and one of two parts after the dense layer.
+        layers = (3, 4, 14, 3) if "50" in name else (3, 13, 30, 3)
+        sizes = (64, 128, 256, 512)
+        less = sum(2 * c * n for n, c in zip(layers, sizes, strict=True)) - 2 * 512
+        if name.endswith("152"):  # 152 and 101 layers differ in the two stages between
+            less += 5 * (18 * 128**2 + 5 * 128) - 6 * (18 * 256**2 + 5 * 256)
+            name = "evolve_ir_101"
+        assert count == NUM_PARAMETERS[name.removeprefix("evolve_")] - less
     else:
         assert count == NUM_PARAMETERS[name]
 
@@ -115,6 +126,11 @@ def test_arguments_of_timm_s_networks() -> None:
         ("timm:hf-hub:someone/something", "timm has no network"),
         ("timm:vit_tiny_patch16_224.no_such_tag", "cannot be built .*Invalid pretrained tag"),
         ("timm:", "timm has no network ''"),
+        (
+            "qdgs_lightning.models.IResNet",
+            r"\.backbone\.class_path qdgs_lightning\.models\.IResNet`",
+        ),
+        ("IResNet", r"class_path \(`--model.init_args.backbone.class_path IResNet`"),
     ],
 )
 def test_names_that_do_not_exist(name: str, message: str) -> None:
@@ -131,3 +147,24 @@ def test_what_timm_cannot_build() -> None:
         TimmBackbone(model_name="test_resnet", model_args={"global_pool": ""})
     with pytest.raises(BackboneError, match="no weights to download"):
         create_backbone("ir_18", pretrained=True)
+
+
+def test_weights_that_timm_cannot_have_are_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(BackboneError, match=r"weights of timm's test_vit could not be had \("):
+        TimmBackbone(model_name="test_vit", pretrained=True, image_size=64)
+    path = tmp_path / "timm.pth"
+
+    def build(**model_args: str) -> TimmBackbone:
+        return TimmBackbone(model_name="test_resnet", model_args=model_args, image_size=64)
+
+    with pytest.raises(BackboneError, match=r"There is no file .*timm\.pth, the checkpoint_path"):
+        build(checkpoint_path=str(path))
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    with pytest.raises(BackboneError, match=r"filled from its checkpoint_path .*init_from instead"):
+        build(checkpoint_path=str(path))
+    with pytest.raises(BackboneError, match="cannot be built for images of 64 pixels"):
+        build(checkpoint_path=str(path), block="none")

@@ -141,7 +141,7 @@ def test_it_can_be_exported() -> None:
         ({"dropout": 1.0}, "give a share from 0 to below 1"),
         ({"embedding_dim": 0}, "both should be positive"),
         ({"stage1_shortcut": "max"}, "stage1_shortcut is 'max'; give conv or pool"),
-        ({"final_affine": "yes"}, "give frozen_weight or none"),
+        ({"final_affine": "yes"}, "give frozen_weight, trained or none"),
         ({"initialization": "zero"}, "give normal or kaiming"),
     ],
 )

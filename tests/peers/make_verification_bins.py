@@ -27,7 +27,6 @@ from skimage.transform import SimilarityTransform  # type: ignore[import-not-fou
 # Which images stand in the pairs; two come twice.
 ORDER = (0, 1, 2, 3, 0, 2)
 IS_SAME = (True, False, True)
-RESIZED = 56
 TEMPLATE = (
     (38.2946, 51.6963),
     (73.5318, 51.5014),
@@ -93,16 +92,13 @@ def write_sets(folder: Path, python2: str) -> None:
 
 
 def write_resized(folder: Path) -> None:
-    """Write images of other sizes, and what insightface makes of them."""
+    """Write images of other sizes."""
     for name, (height, width) in {
         "large": (150, 150),
         "small": (60, 60),
         "tall": (140, 90),
     }.items():
-        data = jpeg(picture(7, height, width)).tobytes()
-        (folder / f"{name}.jpg").write_bytes(data)
-        resized = mxnet.image.resize_short(mxnet.image.imdecode(data), RESIZED).asnumpy()
-        cv2.imwrite(str(folder / f"{name}_by_mxnet.png"), resized[..., ::-1])
+        (folder / f"{name}.jpg").write_bytes(jpeg(picture(7, height, width)).tobytes())
 
 
 def write_aligned(folder: Path) -> None:

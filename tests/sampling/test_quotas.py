@@ -160,7 +160,9 @@ def test_a_pool_has_the_shares_that_were_asked_for() -> None:
     assert report.drawn == (40, 360, 60, 540)
     assert report.wanted == pytest.approx((0.04, 0.36, 0.06, 0.54))
     assert report.distance == pytest.approx(0)
-    assert "wanted: light young 4.0%, light old 36.0%" in str(report)
+    assert "  light young: 40 draws from" in str(report)
+    assert "candidates, wanted 4.0% of the draws\n" in str(report)
+    assert str(report).endswith("  0.0% of the draws are in another bin than wanted")
     # within a bin latents are drawn evenly
     _, inverse = torch.unique(pool.latents, dim=0, return_inverse=True)
     times = torch.bincount(inverse)
@@ -216,8 +218,8 @@ def test_a_quota_of_an_empty_bin_is_an_error_unless_shared_out() -> None:
     assert report.drawn == (30, 50, 0)
     assert report.unmet == ("c",)
     assert report.wanted == pytest.approx((0.375, 0.625, 0))
-    assert "wanted, shared out anew without c: a 37.5%" in str(report)
-    assert "nothing to draw for c (measures: red)" in str(report)
+    assert "candidates, wanted 37.5% of the draws" in str(report)
+    assert str(report).endswith("another bin than wanted; no candidates of c")
 
 
 def test_ranks_keep_the_quotas_and_share_nothing() -> None:

@@ -275,7 +275,19 @@ def test_empty_bins_and_repeats_are_reported() -> None:
     assert report.most_repeated == -(-50 // min(report.available[:2]))
     assert report.effective_size <= len(candidates)
     assert report.metrics()["pool/empty_bins"] == 1
-    assert "0:2 0 of 0" in str(report)
+    first, *of_bins, dropped = str(report).splitlines()
+    assert first == (
+        f"Pool of 100 draws from {report.distinct} different latents, none more than "
+        f"{report.most_repeated} times (effective size {report.effective_size:.0f} of 100)."
+    )
+    assert of_bins == [
+        f"  0:0: 50 draws from {report.available[0]} candidates",
+        f"  0:1: 50 draws from {report.available[1]} candidates",
+        "  0:2: 0 draws from 0 candidates",
+    ]
+    assert dropped == (
+        f"  dropped of 40 evaluated latents: {40 - len(candidates)} unlabelled (in no bin)"
+    )
 
 
 def test_a_bin_that_is_full_leaves_the_rest_to_others() -> None:
@@ -323,7 +335,7 @@ def test_missing_or_foreign_archive_is_told_in_one_sentence() -> None:
 
 def test_nothing_usable_is_an_error() -> None:
     sampler = PriorSampler(bins=BINS, evaluations=20, quality=Quality(objective=99.0))
-    with pytest.raises(SamplingError, match="None of 20 latents"):
+    with pytest.raises(SamplingError, match=r"dropped of 20 evaluated .* poor \(objective below"):
         _candidates(sampler)
 
 

@@ -81,6 +81,18 @@ def test_a_saved_archive_is_loaded_bit_for_bit(tmp_path: Path) -> None:
         assert getattr(back, name).dtype == getattr(archive, name).dtype
 
 
+def test_ends_of_measures_are_kept_and_missing_in_older_files(tmp_path: Path) -> None:
+    path, ends = tmp_path / "a.safetensors", (("A red one.", "A grey one."), None, None)
+    archive = replace(make_archive(5)[0], metadata=replace(METADATA, measure_ends=ends))
+    archive.save(path)
+    assert Archive.load(path).metadata.measure_ends == ends
+    tree = archive.to_tree()
+    del tree["metadata"]["measure_ends"]
+    write_tree(path, tree)
+    assert Archive.load(path).metadata == METADATA
+    assert METADATA.measure_ends == (None, None, None)
+
+
 @pytest.mark.parametrize(
     "change",
     [

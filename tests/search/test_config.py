@@ -52,17 +52,27 @@ def test_ranges_span_the_prior_with_a_margin_and_without_its_outliers() -> None:
     outliers = even.clone()
     outliers[-1] = 1000.0
     sample = sample_of(torch.stack([even, outliers], dim=1))
-    (ranges, threshold_min) = calibrate(SearchConfig(), sample, names=("even", "wild"))
+    ranges, threshold_min, span = calibrate(SearchConfig(), sample, names=("even", "wild"))
     # Quantiles .01 and .99 are .01 and .99; a quarter of .98 is added on either side.
     for low, high in ranges:
         assert (low, high) == pytest.approx((-0.235, 1.235))
     assert threshold_min == pytest.approx(5.0)
+    assert span is not None
+    for low, high in span:
+        assert (low, high) == pytest.approx((0.01, 0.99))
 
 
 def test_what_is_given_stays() -> None:
-    config = SearchConfig(ranges=((0.0, 1.0), (2.0, 3.0)), threshold_min=12.5)
+    config = SearchConfig(ranges=((0.0, 1.0), (-2.0, 3.0)), threshold_min=12.5)
     result = calibrate(config, sample_of(torch.zeros(9, 2)), names=("a", "b"))
-    assert result == (((0.0, 1.0), (2.0, 3.0)), 12.5)
+    assert result == (((0.0, 1.0), (-2.0, 3.0)), 12.5, ((0.0, 0.0), (0.0, 0.0)))
+
+
+def test_ranges_that_no_sample_falls_into_are_named() -> None:
+    measures = torch.stack([torch.linspace(0, 1, 50), torch.linspace(4, 5, 50)], dim=1)
+    config = SearchConfig(ranges=((0.9, 2.0), (5.5, 6.0)))
+    with pytest.raises(SearchError, match=r"None of 50 .* 'far', 5\.5 to 6: they span 4 to 5; set"):
+        calibrate(config, sample_of(measures), names=("near", "far"))
 
 
 def test_a_measure_that_never_varies_is_named() -> None:

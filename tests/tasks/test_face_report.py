@@ -5,10 +5,12 @@ from io import StringIO
 
 import pytest
 import torch
+from matplotlib.container import BarContainer, ErrorbarContainer
 from rich.console import Console
 
 from qdgs_lightning.metrics import group_verification, verification_accuracy
 from qdgs_lightning.metrics.bootstrap import Estimate
+from qdgs_lightning.metrics.verification import Protocol
 from qdgs_lightning.tasks.face_report import FaceReport
 
 
@@ -63,10 +65,24 @@ def test_each_group_is_a_line_with_whole_intervals() -> None:
     spread = found.own.disparate_impact, found.pooled.disparate_impact
     assert ("worst / best", *map(written, spread)) in rows
     for rate, errors in found.at_false_match_rate.items():
-        place = rows.index((f"at FMR {100 * rate:g}", "", ""))
+        place = rows.index((f"at FMR {100 * rate:g} %", "", ""))
         for row, group in zip(rows[place + 1 : place + 5], names, strict=True):
             both = errors.false_match[group], errors.false_non_match[group]
             assert row == (group.removeprefix("rfw_"), *map(written, both))
+
+
+def test_error_bars_are_the_intervals_of_the_table() -> None:
+    names = ["rfw_african", "rfw_asian", "rfw_indian"]
+    report, _ = shown(names, "rfw")
+    ((population, figure),) = report.bars()
+    assert population == "rfw"
+    (axes,) = figure.axes
+    drawn = [bars for bars in axes.containers if isinstance(bars, ErrorbarContainer)]
+    ends = [bars.lines[2][0].get_segments()[0][:, 1].tolist() for bars in drawn]
+    found = report.fairness["rfw"]
+    estimates = [each.accuracies[name] for each in (found.own, found.pooled) for name in names]
+    assert ends == [pytest.approx([each.low, each.high]) for each in estimates]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["african", "asian", "indian"]
 
 
 def test_numbers_of_groups_and_of_others_stay_apart() -> None:
@@ -99,6 +115,7 @@ def test_numbers_of_groups_and_of_others_stay_apart() -> None:
         series.get_label(): [bar.get_height() for bar in series]
         for axes in figure.axes
         for series in axes.containers
+        if isinstance(series, BarContainer)
     }
     for label, accuracies in (("own thresholds", found.own), ("one threshold", found.pooled)):
         wanted = [accuracies.accuracies[group].value for group in names]
@@ -113,3 +130,29 @@ def test_names_are_never_cut(length: int) -> None:
     assert not any("…" in line for line in lines)
     accuracies = "".join(line[1:].split("│")[0].strip() for line in lines)
     assert all(name in accuracies for name in names)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "spread", "told"),
+    [
+        ("insightface", "std", "± standard deviation over the ten folds, as insightface prints"),
+        ("exhaustive", "std", "± standard deviation over the ten folds"),
+        ("facexzoo", "standard_error", "± standard error of the mean of ten folds, as FaceX-Zoo"),
+    ],
+)
+def test_what_stands_behind_plus_and_minus_is_said(
+    protocol: Protocol, spread: str, told: str
+) -> None:
+    same = torch.arange(2000) % 2 == 0
+    distances = torch.rand(2000, generator=torch.Generator().manual_seed(0)) + 0.7 * ~same
+    result = verification_accuracy(distances, same, protocol=protocol)
+    report = FaceReport(results={"lfw": result}, fairness={}, about={"protocol": protocol})
+    console = Console(width=80, file=StringIO())
+    console.print(*report.tables())
+    assert isinstance(console.file, StringIO)
+    text = " ".join(console.file.getvalue().split())
+    assert told in text
+    assert f"{100 * result.accuracy:.2f} ± {100 * getattr(result, spread):.2f}" in text
+    deviations = torch.tensor(result.fold_accuracies, dtype=torch.float64)
+    assert result.std == pytest.approx(float(deviations.std(correction=0)))
+    assert result.standard_error == pytest.approx(float(deviations.std()) / 10**0.5)

@@ -28,6 +28,7 @@ class Pairs:
 
     pairs: Tensor
     is_same: Tensor
+    people: Tensor | None = None
 
 
 def filled() -> tuple[FaceVerification, dict[str, float], dict[str, Tensor]]:

@@ -121,7 +121,13 @@ def test_validation_is_of_an_unbiased_set_of_its_own(tmp_path: Path) -> None:
         {
             "val/loss": float(torch.nn.functional.cross_entropy(logits, shapes)),
             "val/acc": sum(accuracies) / 4,
+            "val/balanced": sum(accuracies) / 4,
             "val/worst": min(accuracies),
+            "val/gap": max(accuracies) - min(accuracies),
+            "val/red_triangle": accuracies[0],
+            "val/blue_triangle": accuracies[1],
+            "val/red_square": accuracies[2],
+            "val/blue_square": accuracies[3],
         },
         abs=1e-5,
     )

@@ -16,6 +16,7 @@ gender masculine          44.2  44.0       51.1
 ========================  ====  =========  ==============
 """
 
+from qdgs_lightning.audits.agreement import Agreement
 from qdgs_lightning.audits.annotators import (
     AnnotationError,
     Annotator,
@@ -26,6 +27,8 @@ from qdgs_lightning.audits.annotators import (
 )
 from qdgs_lightning.audits.avatars import AvatarAnnotator
 from qdgs_lightning.audits.confusion import Confusion, read_confusion
+from qdgs_lightning.audits.label_file import ImageLabels, write_labels
+from qdgs_lightning.audits.labelled_shares import LabelledShares
 from qdgs_lightning.audits.report import (
     SourceReport,
     report_csv,
@@ -42,15 +45,16 @@ from qdgs_lightning.audits.shares import (
 )
 from qdgs_lightning.audits.sources import (
     AuditedImages,
-    AuditError,
     Elites,
     ImageSet,
     PriorSamples,
     Source,
 )
 from qdgs_lightning.audits.unfinished import UnfinishedAnnotations, annotation_settings
+from qdgs_lightning.audits.units import AuditError, UnitColumn, Units
 
 __all__ = [
+    "Agreement",
     "AnnotationError",
     "Annotations",
     "Annotator",
@@ -61,14 +65,18 @@ __all__ = [
     "Confusion",
     "Distances",
     "Elites",
+    "ImageLabels",
     "ImageSet",
     "LabelTable",
+    "LabelledShares",
     "PriorSamples",
     "PromptAnnotator",
     "ShareTable",
     "Source",
     "SourceReport",
     "UnfinishedAnnotations",
+    "UnitColumn",
+    "Units",
     "annotation_settings",
     "corrected",
     "read_confusion",
@@ -78,4 +86,5 @@ __all__ = [
     "report_markdown",
     "report_terminal",
     "share_tables",
+    "write_labels",
 ]

@@ -63,6 +63,10 @@ class Annotator(nn.Module, ABC):
         """Load models, once, before first use; further calls do nothing."""
         self.eval().requires_grad_(False)
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Describe the two ends of each measure; see `Guidance.measure_ends`."""
+        return (None,) * len(self.measure_names)
+
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Label images.
@@ -143,6 +147,10 @@ class PromptAnnotator(Annotator):
         self.guidance.prepare()
         super().prepare()
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Describe the guidance's measures; see `Annotator.measure_ends`."""
+        return self.guidance.measure_ends()
+
     def forward(self, images: Tensor) -> Tensor:
         """Label images; see `Annotator.forward`."""
         return self.measured(images)[0]
@@ -195,22 +203,7 @@ class LabelTable:
             AnnotationError: The table has none of these images, or bare names that several of
                 them have.
         """
-        places = {name: row for row, name in enumerate(self.names)}
-        keys = list(names)
-        if not places.keys() & set(keys):
-            keys = [PurePath(name).name for name in names]
-            if len(set(keys)) < len(keys) and places.keys() & set(keys):
-                twice = next(key for key in keys if key in places and keys.count(key) > 1)
-                raise AnnotationError(
-                    f"{self.path} has an image '{twice}', which several of the images are called: "
-                    f"write paths below the folder, such as '{names[0]}'."
-                )
-        rows = torch.tensor([places.get(key, -1) for key in keys])
-        if not rows.ge(0).any():
-            raise AnnotationError(
-                f"{self.path} has none of the {len(names)} images: its first is '{self.names[0]}' "
-                f"and theirs is '{names[0]}'; write names in its column `image` as the latter."
-            )
+        rows = torch.tensor(_rows_of(self.path, self.names, names))
         return torch.where(rows[:, None] >= 0, self.labels[rows], -2)
 
 
@@ -228,28 +221,17 @@ def read_labels(path: Path, attributes: Sequence[Attribute] | None = None) -> La
         AnnotationError: There is no such file or column, a class is unknown, or an image comes
             twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or []), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(f"{path} cannot be read ({error}); give a CSV file.") from error
-    if "image" not in columns or len(columns) < 2 or not rows:
-        raise AnnotationError(
-            f"{path} has the columns {columns} and {len(rows)} rows: give at least one row, a "
-            "column `image`, and one for each attribute."
-        )
-    values = {name: [(row[name] or "").strip() for row in rows] for name in columns}
+    values = _columns(path)
     if attributes is None:
         attributes = [
-            Attribute(name=name, classes=tuple(sorted(set(values[name]) - {"", NONE})))
-            for name in columns
+            Attribute(name=name, classes=tuple(sorted(set(cells) - {"", NONE})))
+            for name, cells in values.items()
             if name != "image"
         ]
-    labels = torch.empty(len(rows), len(attributes), dtype=torch.int64)
+    labels = torch.empty(len(values["image"]), len(attributes), dtype=torch.int64)
     for place, attribute in enumerate(attributes):
         if attribute.name not in values:
-            hint = did_you_mean(attribute.name, columns)
+            hint = did_you_mean(attribute.name, list(values))
             raise AnnotationError(f"{path} has no column '{attribute.name}'{hint}: add it.")
         known = {"": -2, NONE: -1, **{name: i for i, name in enumerate(attribute.classes)}}
         for row, value in enumerate(values[attribute.name]):
@@ -260,8 +242,75 @@ def read_labels(path: Path, attributes: Sequence[Attribute] | None = None) -> La
                     f"{', '.join(attribute.classes)}, '{NONE}', or nothing."
                 )
             labels[row, place] = known[value]
-    names = tuple(values["image"])
+    return LabelTable(
+        path=path, attributes=tuple(attributes), names=tuple(values["image"]), labels=labels
+    )
+
+
+def read_column(path: Path, column: str, names: Sequence[str]) -> list[str]:
+    """Read what a column of a table says of every one of some images.
+
+    Args:
+        path: A CSV file with a column ``image``, see `read_labels`.
+        column: The column to read.
+        names: The images.
+
+    Raises:
+        AnnotationError: There is no such file or column, or it says nothing of an image.
+    """
+    values = _columns(path)
+    if column not in values:
+        hint = did_you_mean(column, list(values))
+        raise AnnotationError(f"{path} has no column '{column}'{hint}: add it.")
+    rows = _rows_of(path, values["image"], names)
+    cells = ["" if row < 0 else values[column][row] for row in rows]
+    if "" in cells:
+        raise AnnotationError(
+            f"{path} gives {cells.count('')} of {len(cells)} images no {column}, such as "
+            f"'{names[cells.index('')]}': fill the column for every image."
+        )
+    return cells
+
+
+def _columns(path: Path) -> dict[str, list[str]]:
+    """Read a table by columns, of which ``image`` is one and names every image once."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AnnotationError(
+            f"{path.absolute()} cannot be read ({error}); give a CSV file."
+        ) from error
+    if "image" not in columns or len(columns) < 2 or not rows:
+        raise AnnotationError(
+            f"{path} has the columns {columns} and {len(rows)} rows: give at least one row, a "
+            "column `image`, and one for each attribute."
+        )
+    values = {name: [(row[name] or "").strip() for row in rows] for name in columns}
+    names = values["image"]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise AnnotationError(f"{path} has the image '{twice}' twice: keep one of its rows.")
-    return LabelTable(path=path, attributes=tuple(attributes), names=names, labels=labels)
+    return values
+
+
+def _rows_of(path: Path, listed: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Find the row of every image in a table, -1 where it has none; see `LabelTable.find`."""
+    places = {name: row for row, name in enumerate(listed)}
+    keys = list(names)
+    if not places.keys() & set(keys):
+        keys = [PurePath(name).name for name in names]
+        if len(set(keys)) < len(keys) and places.keys() & set(keys):
+            twice = next(key for key in keys if key in places and keys.count(key) > 1)
+            raise AnnotationError(
+                f"{path} has an image '{twice}', which several of the images are called: "
+                f"write paths below the folder, such as '{names[0]}'."
+            )
+    rows = [places.get(key, -1) for key in keys]
+    if max(rows) < 0:
+        raise AnnotationError(
+            f"{path} has none of the {len(names)} images: its first is '{listed[0]}' "
+            f"and theirs is '{names[0]}'; write names in its column `image` as the latter."
+        )
+    return rows

@@ -12,9 +12,11 @@ from scipy.optimize import nnls
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from qdgs_lightning.audits.annotators import Attribute
+from qdgs_lightning.audits.annotators import AnnotationError, Attribute
 from qdgs_lightning.audits.confusion import Confusion
+from qdgs_lightning.audits.labelled_shares import LabelledShares
 from qdgs_lightning.metrics.bootstrap import Estimate, stratified_draws
+from qdgs_lightning.metrics.proportions import kish, proportion
 from qdgs_lightning.sampling.quotas import Quotas
 
 Array = npt.NDArray[np.float64]
@@ -72,6 +74,8 @@ class ShareTable:
         shares: Share of each group among the images that are of one, corrected for the
             annotator's errors where these are known.
         said: Those shares as the annotator said; None where nothing was corrected.
+        of_labels: Those shares by the images with true labels alone; None where there are none.
+        labelled: How many images have true labels.
         images: How many images are of a group.
         unknown: How many images nothing was said of; they are left out of everything else.
         effective_size: As many units of equal weight are as many as those of a group (Kish).
@@ -86,6 +90,8 @@ class ShareTable:
     groups: tuple[str, ...]
     shares: tuple[Estimate, ...]
     said: tuple[Estimate, ...] | None
+    of_labels: tuple[Estimate, ...] | None
+    labelled: int
     images: int
     unknown: int
     effective_size: float
@@ -115,6 +121,7 @@ def share_tables(
     annotations: Annotations,
     *,
     confusion: Confusion | None = None,
+    truth: Tensor | None = None,
     targets: Quotas | None = None,
     cross: int = 3,
     num_bootstrap: int = 1000,
@@ -122,15 +129,22 @@ def share_tables(
 ) -> list[ShareTable]:
     """Sum up what was said of a set.
 
-    Intervals are of 95 %, by the percentiles of replicates of the units; those of shares of
-    images on their own hold the exact one as well, and so does that of a group without images.
-    Where errors are corrected, the sample that these are known from is drawn anew as well; those
-    on different attributes are taken to be independent, given what the image truly shows. The
-    exact interval is then that of an annotator without errors, the least that one can be.
+    Intervals of shares are of 95 %: exact ones of images on their own, and of units of several
+    images those of Korn and Graubard; see `proportion`. Those of other numbers are by the
+    percentiles of bootstrap replicates of the units.
+
+    The annotator's errors are corrected in one of two ways. Where true labels of some images of the
+    set, drawn evenly, are given, both are taken together, see `LabelledShares`. Where counts of
+    errors on other images are given, shares are those that explain best what was said, see
+    `corrected`, and their intervals are by replicates of both samples; errors on different
+    attributes are taken to be independent, given what the image truly shows, and no interval is
+    narrower than that of an annotator without errors.
 
     Args:
         annotations: The set.
-        confusion: What is known of the annotator's errors.
+        confusion: Counts of the annotator's errors, on images like those of the set.
+        truth: True labels of some images of the set, drawn evenly, in place of counts: int64
+            ``[n, len(attributes)]``; -1 for none of the classes, -2 where it is not known.
         targets: Shares that the set was to have.
         cross: How many attributes at most are crossed.
         num_bootstrap: How many replicates.
@@ -138,6 +152,9 @@ def share_tables(
 
     Returns:
         A table for each attribute, then for each pair, and so on.
+
+    Raises:
+        AnnotationError: No image has true labels of all attributes of a table.
     """
     attributes, units = annotations.attributes, annotations.units
     subsets = [
@@ -146,20 +163,20 @@ def share_tables(
         for axes in combinations(range(len(attributes)), size)
     ]
     levels = [len(attribute.classes) + 1 for attribute in attributes]
-    labels = (annotations.labels % torch.tensor(levels)).numpy()  # -1 is the last level
     number = int(units.max()) + 1
+    sizes = [[levels[axis] for axis in axes] for axes in subsets]
+    words = [
+        _joint(annotations.labels, axes, each) for axes, each in zip(subsets, sizes, strict=True)
+    ]
+    labelled = [
+        None if truth is None else _labelled(annotations, truth, axes, word)
+        for axes, word in zip(subsets, words, strict=True)
+    ]
     counts = [
-        csr_array(
-            (
-                (annotations.weights * _known(annotations, axes)).numpy(),
-                (
-                    np.ravel_multi_index(labels[:, axes].T, [levels[axis] for axis in axes]),
-                    units.numpy(),
-                ),
-            ),
-            shape=(int(np.prod([levels[axis] for axis in axes])), number),
-        )
-        for axes in subsets
+        _counts(annotations, axes, word, size=int(np.prod(size)))
+        if both is None
+        else _counts(annotations, axes, both.cells, size=both.num_cells)
+        for axes, word, size, both in zip(subsets, words, sizes, labelled, strict=True)
     ]
     drawn: list[list[Array]] = [[] for _ in subsets]
     for part in stratified_draws(
@@ -176,8 +193,9 @@ def share_tables(
         _table(
             annotations,
             axes,
-            np.concatenate(drawn[place]).reshape(-1, *(levels[axis] for axis in axes)),
+            np.concatenate(drawn[place]),
             errors=None if errors is None else [errors[axis] for axis in axes],
+            labelled=labelled[place],
             target=None if targets is None else targets.margins.get(axes),
         )
         for place, axes in enumerate(subsets)
@@ -190,32 +208,45 @@ def _table(
     drawn: Array,
     *,
     errors: list[Tensor] | None,
+    labelled: LabelledShares | None,
     target: Tensor | None,
 ) -> ShareTable:
-    """Sum up counts of what was said, those of the set first; the last level is of no class."""
+    """Sum up counts ``[1 + r, cells]``, those of the set first.
+
+    Cells are those of the labelled shares, or else of what was said, the last level of no class.
+    """
     names = [annotations.attributes[axis].classes for axis in axes]
     clear = annotations.labels[:, list(axes)].ge(0).all(1)
     known = _known(annotations, axes)
-    said = _among_groups(drawn, names)
-    shares = said if errors is None else _corrected(drawn, errors, names)
-    groups = drawn[:, *(slice(-1) for _ in axes)].reshape(len(drawn), -1).sum(1)
-    both = np.stack([groups, drawn.reshape(len(drawn), -1).sum(1) - groups], axis=1)
-    entropy = -_sum_p_log(shares, shares)
-    uniform = np.full(shares.shape[1], 1 / shares.shape[1])
+    said = _said(annotations, axes, names, clear)
+    if labelled is not None:
+        shares, replicates = labelled.estimates, labelled.shares(torch.from_numpy(drawn)).numpy()
+    else:
+        drawn = drawn.reshape(-1, *(len(classes) + 1 for classes in names))
+        shares, replicates = said, _among_groups(drawn, names)
+        if errors is not None:
+            replicates = _corrected(drawn, errors, names)
+            shares = _estimates(replicates, annotations, clear)
+    entropy = -_sum_p_log(replicates, replicates)
+    uniform = np.full(len(shares), 1 / len(shares))
     aim = None if target is None else target.flatten().numpy()
     return ShareTable(
         attributes=tuple(annotations.attributes[axis].name for axis in axes),
         groups=tuple(" ".join(parts) for parts in product(*names)),
-        shares=_estimates(shares, annotations, clear),
-        said=None if errors is None else _estimates(said, annotations, clear),
+        shares=shares,
+        said=said if shares is not said else None,
+        of_labels=None if labelled is None else labelled.of_labels,
+        labelled=0 if labelled is None else int((labelled.truth >= 0).sum()),
         images=int(clear.sum()),
         unknown=int((~known).sum()),
         effective_size=_effective_size(annotations, clear),
-        unclassified=_estimates(_normalised(both), annotations, known)[1],
+        unclassified=proportion(
+            ~clear[known], units=annotations.units[known], weights=annotations.weights[known]
+        ),
         effective_groups=Estimate.of(np.exp(entropy)),
-        to_uniform=_distances(shares, uniform),
+        to_uniform=_distances(replicates, uniform),
         target=None if aim is None else tuple(aim.tolist()),
-        to_target=None if aim is None else _distances(shares, aim),
+        to_target=None if aim is None else _distances(replicates, aim),
     )
 
 
@@ -224,17 +255,75 @@ def _known(annotations: Annotations, axes: Sequence[int]) -> Tensor:
     return annotations.labels[:, list(axes)].ge(-1).all(1)
 
 
+def _joint(labels: Tensor, axes: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    """Number combinations of labels along attributes of so many levels; -1 is the last, ``[n]``."""
+    parts = (labels[:, list(axes)] % torch.tensor(sizes)).numpy()
+    return torch.from_numpy(np.ravel_multi_index(tuple(parts.T), sizes))
+
+
+def _counts(
+    annotations: Annotations, axes: Sequence[int], cells: Tensor, *, size: int
+) -> csr_array:
+    """Count the images of each cell and unit of which something was said, ``[size, units]``."""
+    return csr_array(
+        (
+            (annotations.weights * _known(annotations, axes)).numpy(),
+            (cells.numpy(), annotations.units.numpy()),
+        ),
+        shape=(size, int(annotations.units.max()) + 1),
+    )
+
+
+def _labelled(
+    annotations: Annotations, truth: Tensor, axes: Sequence[int], words: Tensor
+) -> LabelledShares:
+    """Bring what was said of all images together with true labels of some.
+
+    Raises:
+        AnnotationError: There are none of all these attributes.
+    """
+    classes = [len(annotations.attributes[axis].classes) for axis in axes]
+    of = truth[:, list(axes)]
+    group = np.ravel_multi_index(tuple(of.clamp(min=0).numpy().T), classes)
+    groups = int(np.prod(classes))
+    joint = torch.where(of.ge(0).all(1), torch.from_numpy(group), groups)
+    joint = torch.where(of.ge(-1).all(1), joint, -1)
+    if not joint.ge(0).any():
+        names = " and ".join(annotations.attributes[axis].name for axis in axes)
+        raise AnnotationError(
+            f"No image has a true label of {names}: fill these columns for some images"
+            f"{', or set `cross` to 1' if len(axes) > 1 else ''}."
+        )
+    return LabelledShares(
+        words, joint, groups=groups, units=annotations.units, weights=annotations.weights
+    )
+
+
+def _said(
+    annotations: Annotations,
+    axes: Sequence[int],
+    names: Sequence[Sequence[str]],
+    clear: Tensor,
+) -> tuple[Estimate, ...]:
+    """Estimate shares as the annotator said, among images that are of a group."""
+    sizes = [len(classes) for classes in names]
+    group = _joint(annotations.labels[clear], axes, sizes)
+    units, weights = annotations.units[clear], annotations.weights[clear]
+    return tuple(
+        proportion(group == each, units=units, weights=weights)
+        for each in range(int(np.prod(sizes)))
+    )
+
+
 def _effective_size(annotations: Annotations, chosen: Tensor) -> int:
     """How many units of equal weight the chosen images are worth."""
-    if not chosen.any():
-        return 0
-    per_unit = torch.zeros(int(annotations.units.max()) + 1, dtype=torch.float64)
-    per_unit.index_add_(0, annotations.units, annotations.weights * chosen)
-    return round(float(per_unit.sum() ** 2 / per_unit.square().sum()))
+    return (
+        round(kish(annotations.weights[chosen], annotations.units[chosen])) if (chosen.any()) else 0
+    )
 
 
 def _estimates(shares: Array, annotations: Annotations, chosen: Tensor) -> tuple[Estimate, ...]:
-    """Estimate shares of the chosen images, from the set itself and its replicates, by column."""
+    """Estimate corrected shares of the chosen images from replicates, by column."""
     size = _effective_size(annotations, chosen)
     single = int(annotations.units.max()) + 1 == len(annotations.units)
     estimates = []

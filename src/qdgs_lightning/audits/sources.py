@@ -11,17 +11,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as V
 
+from qdgs_lightning.audits.units import AuditError, Unit, Units
 from qdgs_lightning.datasets import NamedImages, open_named_images
-from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
 from qdgs_lightning.seeding import seeded_generator
-
-
-class AuditError(QDGSError):
-    """Images that cannot be audited as asked."""
 
 
 class Batches(Protocol):
@@ -38,8 +34,7 @@ class AuditedImages:
 
     Attributes:
         names: What each is called.
-        units: What replicates of the set are drawn from: the identity of each image, or the image
-            itself; int64, shape ``[n]``, from 0 without gaps.
+        units: What was drawn independently of each other: the images, or the people they show.
         weights: How often each counts, float64, shape ``[n]``.
         batches: Yields images in batches of at most so many, RGB in [0, 1], ``[b, 3, S, S]``, in
             the order of the names. From where a batch begins, the further ones are the same.
@@ -48,7 +43,7 @@ class AuditedImages:
     """
 
     names: list[str]
-    units: Tensor
+    units: Units
     weights: Tensor
     batches: Batches
     archive: Archive | None = None
@@ -86,12 +81,16 @@ class Source(ABC):
 
 
 class ImageSet(Source):
-    """Images as files: a folder with one folder for each identity, or RecordIO.
+    """Images as files, in a folder or in folders of it, or RecordIO.
 
-    What is not square is cropped at the centre.
+    What is not square is cropped at the centre. Images of one person tell less than as many of
+    several: say what the unit is, on which the width of intervals depends.
 
     Args:
-        path: A ``.rec`` file, a folder that holds one, a folder of identities, or a ``.bin`` file.
+        path: A ``.rec`` file, a folder that holds one, a folder of images, or a ``.bin`` file.
+        units: ``images`` if each counts by itself, ``folders`` if each folder (or identity of
+            records) is one person, or a `UnitColumn`, the table and column that name the person
+            of each image. None guesses where a guess does no harm, and says so.
         labels: A CSV file that says what the images show, for a set that needs no annotator.
         sample: How many images to draw from the set, evenly; None for all.
         seed: Draws them.
@@ -105,6 +104,7 @@ class ImageSet(Source):
         self,
         path: Path,
         *,
+        units: Unit | None = None,
         labels: Path | None = None,
         sample: int | None = None,
         seed: int = 0,
@@ -113,27 +113,29 @@ class ImageSet(Source):
         if sample is not None and sample < 1:
             raise AuditError(f"The sample of {path} is {sample}: give at least 1, or leave it out.")
         self.path = path
+        self.units = units
         self.labels = labels
         self.sample = sample
         self.seed = seed
         self.name = name or path.name
 
     def open(self, device: torch.device) -> AuditedImages:
-        """Open the set; see `open_named_images`."""
-        images = open_named_images(self.path)
+        """Open the set; see `open_named_images` and `Units.find`."""
+        images = open_named_images(self.path, one_size=False)
         rows = torch.arange(len(images))
         if self.sample is not None:
             random = seeded_generator(self.seed)
             rows = torch.randperm(len(images), generator=random)[: self.sample].sort().values
-        of = torch.tensor(images.identities)[rows]
-        known = bool(of.ge(0).all())
+        names = [images.names[row] for row in rows.tolist()]
+        identities = [images.identities[row] for row in rows.tolist()]
+        units = Units.find(self.path, names, identities, unit=self.units)
 
         def batches(size: int, start: int = 0) -> Iterator[Tensor]:
             return _batches(images, rows[start:].tolist(), size)
 
         return AuditedImages(
-            names=[images.names[row] for row in rows.tolist()],
-            units=torch.unique(of, return_inverse=True)[1] if known else torch.arange(len(rows)),
+            names=names,
+            units=units,
             weights=torch.ones(len(rows), dtype=torch.float64),
             batches=batches,
         )
@@ -272,7 +274,7 @@ def _drawn(
                 yield generator(latents[first : first + size].to(device))
 
     names = [str(row) for row in range(len(latents))]
-    units = torch.arange(len(latents))
+    units = Units.single(len(latents))
     digest = hashlib.sha256(latents.cpu().contiguous().numpy().tobytes()).hexdigest()
     return AuditedImages(
         names=names, units=units, weights=weights, batches=batches, archive=archive, digest=digest

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qdgs_lightning.audits.annotators import Annotator
-from qdgs_lightning.audits.sources import AuditedImages, AuditError, Source
+from qdgs_lightning.audits.sources import AuditedImages, Source
+from qdgs_lightning.audits.units import AuditError
 from qdgs_lightning.files import replacing
 
 _PROBES = 16
@@ -123,16 +124,17 @@ def annotation_settings(
     images: AuditedImages,
     annotator: Annotator,
     *,
-    batch_size: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Collect what labels depend on, to the last bit of the measures.
+    """Collect what labels depend on.
+
+    The size of batches is not among it: an audit that ran out of memory goes on with smaller ones.
+    Measures may then differ in their last bits, as they do between two machines.
 
     Args:
         source: The source, opened.
         images: Its images, of which a few are looked at.
         annotator: Who labels, prepared.
-        batch_size: Images at once.
         device: Where they are labelled.
 
     Returns:
@@ -147,7 +149,6 @@ def annotation_settings(
     return {
         "source": source.describe(),
         "annotator": annotator.describe(),
-        "batch_size": batch_size,
         "device": device.type,
         "images": digest,
         "probe": [

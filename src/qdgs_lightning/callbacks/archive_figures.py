@@ -80,6 +80,7 @@ def _log_grid(
         names=(metadata.measure_names[x], metadata.measure_names[y]),
         ranges=(metadata.ranges[x], metadata.ranges[y]),
         shape=_tiles(archive, x, y),
+        ends=(metadata.measure_ends[x], metadata.measure_ends[y]),
     )
     log_figure(trainer, f"qd/elite_grid{where}", figure, step=step)
 

@@ -1,22 +1,20 @@
 """Writing images as they are drawn, in pieces that a stopped export goes on from."""
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from io import BytesIO
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
-from rich.progress import TextColumn
 from torch import Tensor
 
 from qdgs_lightning.datasets.export_pieces import ImagePieces
 from qdgs_lightning.datasets.record_packing import encode_jpeg
-from qdgs_lightning.progress import passing_bar
+from qdgs_lightning.progress import Meter, progress
 
 ImageFormat = Literal["jpg", "png"]
 _THREADS = 4  # one GPU draws about as many crops a second as four of them encode
@@ -59,7 +57,8 @@ class DatasetWriter(BasePredictionWriter):
         self._encode = partial(encode_image, image_format=image_format, quality=quality)
         self._open = ExitStack()
         self._threads: ThreadPoolExecutor | None = None
-        self._bar = _DrawingBar(before=0, total=0, world=1)
+        self._meter: Meter | None = None
+        self._world = 1
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show how far it is, and start the threads that encode."""
@@ -67,11 +66,11 @@ class DatasetWriter(BasePredictionWriter):
         to_do = sum(len(pieces.positions(piece)) for piece in pieces.pending())
         threads = min(_THREADS, os.cpu_count() or 1)
         self._threads = self._open.enter_context(ThreadPoolExecutor(threads))
-        self._bar = _DrawingBar(
-            before=pieces.total - to_do, total=pieces.total, world=trainer.world_size
+        self._world = trainer.world_size
+        total, shown = pieces.total, trainer.is_global_zero
+        self._meter = self._open.enter_context(
+            progress("Drawing", total, start=total - to_do, unit="images", shown=shown)
         )
-        if trainer.is_global_zero:
-            self._bar.show(self._open)
 
     def write_on_batch_end(
         self,
@@ -85,9 +84,12 @@ class DatasetWriter(BasePredictionWriter):
     ) -> None:
         """Write one piece."""
         assert self._threads is not None
+        assert self._meter is not None
         files = list(self._threads.map(self._encode, prediction))
         cast(DrawnPieces, pl_module).pieces.write(int(batch[0]), files)
-        self._bar.advance(len(files))
+        # Ranks do equal shares, so that the first one speaks for all.
+        done = self._meter.done + len(files) * self._world
+        self._meter.update(min(done, self._meter.total))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the bar away."""
@@ -98,37 +100,3 @@ class DatasetWriter(BasePredictionWriter):
     ) -> None:
         """Take the bar away; whole pieces stay."""
         self._open.close()
-
-
-class _DrawingBar:
-    """A bar with the images drawn so far, their rate, and the time left.
-
-    Ranks do equal shares, so that the first one speaks for all.
-
-    Args:
-        before: Images that an earlier run has drawn.
-        total: Images in all.
-        world: Number of ranks.
-    """
-
-    def __init__(self, *, before: int, total: int, world: int) -> None:
-        self._before, self._total, self._world = before, total, world
-        self._done, self._started = 0, time.monotonic()
-        self._progress: Any = None
-        self._task: Any = None
-
-    def show(self, stack: ExitStack) -> None:
-        """Show it for as long as the stack is open."""
-        column = TextColumn("{task.completed:.0f}/{task.total:.0f} images, {task.fields[rate]}")
-        self._progress = stack.enter_context(passing_bar("Drawing", column))
-        self._task = self._progress.add_task(
-            "", total=self._total, completed=self._before, rate=""
-        )  # fmt: skip
-
-    def advance(self, images: int) -> None:
-        """Count images of this rank."""
-        self._done += images * self._world
-        if self._progress is not None:
-            rate = self._done / (time.monotonic() - self._started + 1e-9)
-            completed = min(self._before + self._done, self._total)
-            self._progress.update(self._task, completed=completed, rate=f"{rate:.0f}/s,")

@@ -29,7 +29,8 @@ class EmbeddingWriter(BasePredictionWriter):
 
     ``embeddings.npy`` has one row of unit length for every image, float32 ``[n, d]``, and
     ``embeddings.csv`` says in the same order what it is of: ``name``, the key of a record, a path
-    below the folder or the place in a benchmark, and ``identity``, -1 where it is not known.
+    below the folder or the place in a ``.bin`` file (rows 2k and 2k + 1 are pair k of it), and
+    ``identity``, -1 where it is not known.
 
     Rows go to the file as they are made, so that any number fits; on several nodes the run folder
     must be on a disk that they share. A trial run (``fast_dev_run``) writes nothing.

@@ -10,7 +10,7 @@ from qdgs_lightning.callbacks.archive_figures import log_archive_figures
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.loggers import log_file, run_folder
-from qdgs_lightning.search import Archive, QDSearch, SearchConfig
+from qdgs_lightning.search import Archive, Coverage, QDSearch, SearchConfig
 from qdgs_lightning.search.processes import check_same, exchange, first_alone, together
 from qdgs_lightning.search.resuming import (
     evaluations_to_reach,
@@ -36,8 +36,8 @@ class QDRefresh(Callback):
     fit that is resumed for more makes up for it.
 
     Every time, ``archive.safetensors`` in the run folder is renewed (``qdgs search`` can continue
-    it), and coverage, QD-score and objectives are logged under ``qd/``, with a heatmap and a grid
-    of elites.
+    it), and coverage (of all cells and of those that can be filled, see `Coverage`), QD-score and
+    objectives are logged under ``qd/``, with a heatmap and a grid of elites.
 
     A stop in the middle of a fill or refresh, even by kill -9, costs no more than
     `save_every_seconds` of it: that often the search is saved to the same file, and a checkpoint
@@ -83,7 +83,8 @@ class QDRefresh(Callback):
             ("every_n_epochs", every_n_epochs),
             ("refresh_evaluations", refresh_evaluations),
         ):
-            if value is not None and value < 1:
+            never = name == "every_n_epochs" and value is None
+            if not never and (value is None or value < 1):
                 raise RefreshError(f"QDRefresh needs a positive `{name}`, not {value}.")
         if not save_every_seconds >= 0:
             raise RefreshError(
@@ -241,7 +242,8 @@ class QDRefresh(Callback):
                 path=self._file,
                 every_seconds=self.save_every_seconds,
                 unfinished=True,
-                shown=trainer.is_global_zero and trainer.progress_bar_callback is not None,
+                shown=trainer.is_global_zero,
+                bar=trainer.progress_bar_callback is not None,
             )
         self._running, self._before = False, None
 
@@ -299,12 +301,21 @@ def _stops_early(trainer: Trainer, epochs: int, steps: int) -> bool:
     return trainer.should_stop and enough
 
 
+def _coverage(trainer: Trainer, archive: Archive) -> Coverage:
+    """Count covered cells, and those along the axes that the sampler's bins cut."""
+    sampler = _datamodule(trainer).sampler
+    if sampler is None:
+        return Coverage.of(archive)
+    sampler.joint.check(len(archive.metadata.measure_names))
+    return Coverage.of(archive, intervals=sampler.joint.intervals)
+
+
 def _log_stats(trainer: Trainer, archive: Archive, *, seconds: float, step: int) -> None:
     """Send the figures of quality-diversity search to all loggers."""
     stats = archive.stats
     metrics = {
         "qd/num_elites": stats.num_elites,
-        "qd/coverage": stats.coverage,
+        **{f"qd/{name}": share for name, share in _coverage(trainer, archive).shares().items()},
         "qd/score": stats.qd_score,
         "qd/norm_score": stats.norm_qd_score,
         "qd/obj_max": stats.obj_max,

@@ -11,12 +11,14 @@ from rich.console import Console
 from torch import Tensor
 
 from qdgs_lightning.audits import (
+    Agreement,
     Annotations,
     Annotator,
     Attribute,
     AuditedImages,
     AuditError,
     Confusion,
+    ImageLabels,
     LabelTable,
     PromptAnnotator,
     Source,
@@ -30,6 +32,7 @@ from qdgs_lightning.audits import (
     report_markdown,
     report_terminal,
     share_tables,
+    write_labels,
 )
 from qdgs_lightning.commands.data_common import counting, say
 from qdgs_lightning.figures import measure_density
@@ -64,28 +67,27 @@ def audit(
 ) -> None:
     """Say what a set of images holds: shares of groups and of their intersections, with intervals.
 
-    Shares are of the images that show a group clearly. They are as true as whoever labels: with a
-    sample of known truth, shares are corrected for the annotator's errors on it, which must be
-    the same on all the images.
+    Shares are of the images that show a group clearly. They are as true as whoever labels: true
+    labels of a few hundred images, drawn evenly from the set, correct the annotator's errors.
 
-    Tables are printed, and go to audit.json, audit.csv and audit.md in the output folder;
-    density.png there shows how the sets spread over the measures, if the annotator has measures.
-    A command that was stopped, even by kill -9, goes on when it is started again, and ends with the
-    same files as one that was not.
+    Tables are printed, and go to audit.json, audit.csv and audit.md in the output folder; each
+    image's labels are in labels.parquet, see `write_labels`. density.png there shows how the sets
+    spread over the measures, if the annotator has measures. A command that was stopped, even by
+    kill -9, goes on when it is started again, and ends with the same files as one that was not.
 
     Args:
         source: The images, such as ImageSet, PriorSamples or Elites.
         versus: Another set to show beside the first.
         annotator: Says what images show, such as PromptAnnotator; not needed for tables of labels.
-        labelled: A CSV file with the truth of some images of the source, as `ImageSet.labels`.
-        confusion: A JSON file with the annotator's errors, in place of labelled images.
+        labelled: A CSV file with the truth of some images of the source, drawn evenly from it, as
+            `ImageSet.labels`; shares are by these and the annotator together.
+        confusion: A JSON file with the annotator's errors on other images, in place of those.
         targets: Shares that the groups should have, by their names, such as {dark: 0.5,
             light: 0.5}.
         cross: How many attributes at most are crossed.
-        num_bootstrap: How many replicates the intervals are of; of identities, where images have
-            them.
+        num_bootstrap: How many replicates the intervals are of, except those of shares.
         seed: Of the replicates.
-        batch_size: Images at once.
+        batch_size: Images at once; an audit that was stopped may go on at another.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
         output: The folder of the results.
 
@@ -108,40 +110,93 @@ def audit(
         _look(each, table, annotator, device, batch_size, path)
         for each, table, path in zip(sources, tables, kept, strict=True)
     ]
+    known: Tensor | None = None
     if truth is not None:
         known = truth.find(seen[0].images.names)
-        errors = Confusion.of(
-            known, seen[0].labels, units=seen[0].images.units, attributes=attributes
-        )
+        if versus is not None and not versus.labels:
+            units = seen[0].images.units.of
+            errors = Confusion.of(known, seen[0].labels, units=units, attributes=attributes)
     reports = [
-        SourceReport(
-            name=each.source.name,
-            source=each.source.describe(),
+        _report(
+            each,
+            attributes,
+            truth=known if place == 0 else None,
             labelled_by=_labelled_by(each, annotator, labelled or confusion),
-            images=len(each.images),
-            units=int(each.images.units.max()) + 1,
+            confusion=errors,
+            targets=aims,
+            cross=cross,
             num_bootstrap=num_bootstrap,
             seed=seed,
-            tables=share_tables(
-                Annotations(
-                    attributes=attributes,
-                    labels=each.labels,
-                    units=each.images.units,
-                    weights=each.images.weights,
-                ),
-                confusion=None if each.source.labels else errors,
-                targets=aims,
-                cross=cross,
-                num_bootstrap=num_bootstrap,
-                seed=seed,
-            ),
         )
-        for each in seen
+        for place, each in enumerate(seen)
     ]
     _keep(reports, output)
+    write_labels(
+        output / "labels.parquet",
+        [
+            ImageLabels(
+                source=each.source.name,
+                images=each.images.names,
+                units=each.images.units.of,
+                weights=each.images.weights,
+                labels=each.labels,
+                truth=known if place == 0 else None,
+                measures=each.measures,
+            )
+            for place, each in enumerate(seen)
+        ],
+        attributes=attributes,
+        measure_names=() if annotator is None else annotator.measure_names,
+    )
     _draw(seen, annotator, output)
     for path in kept:
         path.unlink(missing_ok=True)
+
+
+def _report(
+    seen: _Seen,
+    attributes: tuple[Attribute, ...],
+    *,
+    truth: Tensor | None,
+    labelled_by: dict[str, object],
+    confusion: Confusion | None,
+    targets: Quotas | None,
+    cross: int,
+    num_bootstrap: int,
+    seed: int,
+) -> SourceReport:
+    """Sum up one source."""
+    units = seen.images.units
+    annotations = Annotations(
+        attributes=attributes, labels=seen.labels, units=units.of, weights=seen.images.weights
+    )
+    tables = share_tables(
+        annotations,
+        confusion=None if seen.source.labels or truth is not None else confusion,
+        truth=truth,
+        targets=targets,
+        cross=cross,
+        num_bootstrap=num_bootstrap,
+        seed=seed,
+    )
+    agreement = (
+        ()
+        if truth is None
+        else Agreement.of(truth, seen.labels, units=units.of, attributes=attributes)
+    )
+    return SourceReport(
+        name=seen.source.name,
+        source=seen.source.describe(),
+        labelled_by=labelled_by,
+        images=len(seen.images),
+        units=len(units),
+        unit=units.kind,
+        unit_guessed=units.guessed,
+        num_bootstrap=num_bootstrap,
+        seed=seed,
+        tables=tables,
+        agreement=agreement,
+    )
 
 
 def _check(
@@ -213,6 +268,11 @@ def _look(
 ) -> _Seen:
     """Label the images of a source, from where an earlier command was stopped."""
     images = source.open(device)
+    if images.units.guessed:
+        say(
+            f"{source.name}: the unit of intervals is taken to be {images.units.kind}, for "
+            f"{images.units.guessed}; set `units` if that is wrong."
+        )
     if table is not None:
         labels = table.find(images.names)
         return _Seen(source=source, images=images, labels=labels, measures=None)
@@ -221,7 +281,7 @@ def _look(
     annotator.to(device)
     unfinished = UnfinishedAnnotations(
         kept,
-        annotation_settings(source, images, annotator, batch_size=batch_size, device=device),
+        annotation_settings(source, images, annotator, device=device),
     )
     done = len(unfinished)
     if done:
@@ -229,7 +289,7 @@ def _look(
     with (
         _saving(unfinished),
         torch.no_grad(),
-        counting(f"Annotating {source.name}", len(images) - done) as advance,
+        counting(f"Annotating {source.name}", len(images), start=done) as advance,
     ):
         for batch in images.batches(batch_size, done):
             labels, values = annotator.measured(batch.to(device))
@@ -293,6 +353,8 @@ def _keep(reports: list[SourceReport], output: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for table in report_terminal(reports):
         console.print(table)
+    for remark in (remark for report in reports for remark in report.remarks()):
+        console.print(remark, markup=False)
     for name, content in (
         ("audit.json", report_json(reports)),
         ("audit.csv", report_csv(reports)),
@@ -326,6 +388,11 @@ def _draw(seen: list[_Seen], annotator: Annotator | None, output: Path) -> None:
         weights={s.source.name: s.images.weights for s in seen},
         archives={s.source.name: s.images.archive for s in seen if s.images.archive is not None},
         cuts=cuts,
+        ends={
+            name: ends
+            for name, ends in zip(annotator.measure_names, annotator.measure_ends(), strict=True)
+            if ends is not None
+        },
     )
     with replacing(output / "density.png") as path:
         figure.savefig(path, format="png")

@@ -11,13 +11,14 @@ from qdgs_lightning.commands.table_configs import keep_settings
 from qdgs_lightning.commands.table_intervals import read_results
 from qdgs_lightning.commands.table_jobs import Job, TableError, distinct, work_off
 from qdgs_lightning.files import write_measured
+from qdgs_lightning.shipped_configs import CONFIG_FOLDER
 
 
 def avatars_table(
     *,
     arms: str | tuple[str, ...] = (NONE, "rand", "qd"),
     seeds: int = 5,
-    configs: Path = Path("configs"),
+    configs: Path | None = None,
     overlay: Path | None = None,
     reader: str = "avatars_reader",
     output: Path = Path("runs/avatars_table"),
@@ -28,7 +29,7 @@ def avatars_table(
     """Compare recognisers that learn first from nothing, from plain and from even synthetic faces.
 
     For every seed a biased training set is drawn. An arm is trained on its synthetic identities
-    first, as configs/avatars_<arm>.yaml says, then on that set, as configs/avatars_none.yaml says,
+    first, as avatars_<arm> of `qdgs configs` says, then on that set, as avatars_none says,
     and tested on benchmarks of groups; the arm none is trained on the set alone. An independent
     reader says what the synthetic images show. Every finished run is a JSON file: stopped and
     started again, the command goes on where it was.
@@ -37,8 +38,8 @@ def avatars_table(
         arms: Names of configurations, one or a list such as [none,qd,qd+wplus]; the last one is
             avatars_qd.yaml with avatars_qd_wplus.yaml laid over it.
         seeds: How many seeds, counted from 0.
-        configs: Folder with the configuration of each arm.
-        overlay: A YAML file laid over the configuration of every arm.
+        configs: Folder with the configuration of each arm; the shipped ones where not given.
+        overlay: A YAML file laid over the configuration of every arm, or the name of a shipped one.
         reader: Weights of the reader.
         output: Folder of data, results, checkpoints and logs.
         page: Page whose measured part is renewed, or null for none.
@@ -49,7 +50,9 @@ def avatars_table(
         TableError: The folder holds another experiment, or a run failed.
         WeightsError: There is no such reader.
     """
-    experiment = Experiment(configs=configs, output=output, overlay=overlay, reader=reader)
+    experiment = Experiment(
+        configs=configs or CONFIG_FOLDER, output=output, overlay=overlay, reader=reader
+    )
     arms = distinct(arms, option="arms")
     if seeds < 1 or (jobs is not None and jobs < 1):
         raise TableError("--seeds and --jobs are numbers of at least 1.")

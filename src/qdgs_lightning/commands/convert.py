@@ -16,9 +16,10 @@ def convert(
     as the checkpoint of a StyleGAN2Generator.
 
     Args:
-        checkpoint: A pickle of stylegan2-ada-pytorch or stylegan3, or a file of rosinality.
+        checkpoint: A pickle of stylegan2-ada-pytorch or stylegan3, a checkpoint of rosinality or
+            BasicSR, or a state_dict of any of these generators.
         output: The new file, ending in .safetensors.
-        which: Which network of a pickle: G_ema, the averaged weights, or G, those of the last step.
+        which: Which network of the file: G_ema, the averaged weights, or G, those of the last step.
         force: Replace the output if it is there already.
 
     Raises:

@@ -3,7 +3,12 @@
 from pathlib import Path
 
 from qdgs_lightning.commands.data_checks import Findings, ImageChecks
-from qdgs_lightning.datasets.image_folder import FaceFiles, FaceFolderError, find_faces
+from qdgs_lightning.datasets.image_folder import (
+    FaceFiles,
+    FaceFolderError,
+    find_faces,
+    unread_images,
+)
 
 
 class FileChecks(ImageChecks):
@@ -48,6 +53,9 @@ def check_folder(path: Path, findings: Findings, *, workers: int | None) -> None
     """
     files = find_faces(path)
     findings.identities = len(files.identities)
+    if told := unread_images(files):
+        findings.notes.append(f"{path} has {told} files, which are not read.")
     findings.problems += [f"{path / name} has no image." for name in files.empty]
     for _ in findings.check(FileChecks(files), workers=workers):
         pass
+    findings.compare_sizes(path)

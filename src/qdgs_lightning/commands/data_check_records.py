@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import DownloadColumn
 
 from qdgs_lightning.commands.data_checks import Findings, ImageCheck, ImageChecks
 from qdgs_lightning.datasets.record_index import (
@@ -18,7 +17,7 @@ from qdgs_lightning.datasets.record_index import (
     read_property,
 )
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
-from qdgs_lightning.progress import passing_bar
+from qdgs_lightning.progress import progress
 
 _MOST_NAMED = 5
 
@@ -100,8 +99,7 @@ def _find_records(file: RecordFile, findings: Findings) -> list[tuple[int, int, 
     """Go through a file; return where whole records begin, their ids, and which hold no image."""
     found: list[tuple[int, int, bool]] = []
     place, size = 0, len(file.data)
-    with passing_bar("Reading", DownloadColumn()) as progress:
-        task = progress.add_task("", total=size)
+    with progress("Reading", size, unit="bytes", brief=True) as meter:
         while place < size:
             try:
                 end = file.end(place)
@@ -111,7 +109,7 @@ def _find_records(file: RecordFile, findings: Findings) -> list[tuple[int, int, 
             except RecordIOError as error:
                 findings.problems.append(str(error))
                 place = file.next_magic(place + 4)
-            progress.update(task, completed=place)
+            meter.update(place)
     return found
 
 
@@ -183,6 +181,8 @@ def _check_images(
     seen: set[int] = set()
     for check in findings.check(images, workers=workers, also=differs):
         seen.add(check.label)
+    if len(said) < 3:  # otherwise each image was compared with property
+        findings.compare_sizes(file.path)
     seen = {label for label in seen if label >= 0 and not (limit and label >= limit)}
     found = layout.num_identities or max(seen, default=-1) + 1
     findings.identities = found

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, cast
 
 from torch.utils.data import DataLoader, Dataset
@@ -76,6 +77,7 @@ class Findings:
         problems: What is wrong, a sentence each.
         formats: How many images there are of each format, colours and size.
         notes: What is worth knowing, a sentence each.
+        sizes: Whole images of each width and height: how many, and the first.
     """
 
     images: int = 0
@@ -84,6 +86,7 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     formats: Counter[tuple[str, str, int, int]] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    sizes: dict[tuple[int, int], tuple[int, str]] = field(default_factory=dict)
 
     def check(
         self,
@@ -117,12 +120,34 @@ class Findings:
                     self.checked += 1
                     if problem := check.problem or also(check):
                         self.problems.append(f"{images.name(check.row)} is bad ({problem}).")
+                    elif header := check.header:
+                        size = header.width, header.height
+                        count, first = self.sizes.get(size, (0, images.name(check.row)))
+                        self.sizes[size] = count + 1, first
                     if header := check.header:
                         self.formats[
                             header.format, header.colours, header.width, header.height
                         ] += 1
                     advance()
                     yield check
+
+    def compare_sizes(self, path: Path) -> None:
+        """Note it where whole images differ in size, as those of a batch must not.
+
+        Args:
+            path: Of the set, for the advice.
+        """
+        if len(self.sizes) < 2:
+            return
+        width, height = max(self.sizes, key=lambda size: self.sizes[size][0])
+        most, _ = self.sizes.pop((width, height))
+        (other, (_, first)) = next(iter(self.sizes.items()))
+        different = sum(count for count, _ in self.sizes.values())
+        self.problems.append(
+            f"{first} has {other[0]} x {other[1]} pixels, one of {different:,} images that differ "
+            f"in size from {most:,} of {width} x {height}; bring all to one size before training: "
+            f"qdgs data pack --source {path} --output NEW --size {min(width, height)}."
+        )
 
 
 def _as_they_are(batch: list[ImageCheck]) -> list[ImageCheck]:

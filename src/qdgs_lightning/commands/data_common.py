@@ -2,16 +2,14 @@
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import TextColumn
 
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.progress import passing_bar
+from qdgs_lightning.progress import progress
 
 
 class DataError(QDGSError):
@@ -24,29 +22,19 @@ def say(*lines: str) -> None:
 
 
 @contextmanager
-def counting(doing: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar with how many of a number of things are done, their rate, and the time left.
+def counting(doing: str, total: int, *, start: int = 0) -> Iterator[Callable[[], None]]:
+    """Show on standard error how many things are done, their rate, and the time left.
 
     Args:
         doing: What is done to them, in one word.
         total: How many there are.
+        start: How many an earlier run has done.
 
     Yields:
         A function to call after each.
     """
-    started, done = time.monotonic(), 0
-    column = TextColumn("{task.completed:.0f}/{task.total:.0f}, {task.fields[rate]}")
-    with passing_bar(doing, column) as progress:
-        task = progress.add_task("", total=total, rate="")
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            if done % 32 == 0 or done == total:
-                rate = done / (time.monotonic() - started + 1e-9)
-                progress.update(task, completed=done, rate=f"{rate:.0f}/s,")
-
-        yield advance
+    with progress(doing, total, start=start, aside=True) as meter:
+        yield meter.advance
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def draw_pairs(
             f"The images make {same:,} pairs of the same identity and {different:,} of different "
             f"ones, too few for {n // 2:,} of each; ask for fewer, or bring more images."
         )
-    same_pairs = _draw_same(labels, n // 2, generator).reshape(FOLDS, -1, 2)
-    different_pairs = _draw_different(labels, kinds, n // 2, generator).reshape(FOLDS, -1, 2)
+    same_pairs = draw_same(labels, n // 2, generator).reshape(FOLDS, -1, 2)
+    different_pairs = draw_different(labels, kinds, n // 2, generator).reshape(FOLDS, -1, 2)
     pairs = torch.cat([same_pairs, different_pairs], dim=1)
     is_same = (torch.arange(pairs.shape[1]) < same_pairs.shape[1]).expand(FOLDS, -1)
     return pairs.flatten(0, 1), is_same.flatten()
@@ -63,7 +63,7 @@ def check_number_of_pairs(n: int) -> None:
         )
 
 
-def _draw_same(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def draw_same(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Draw pairs of the same identity, shape ``[n, 2]``."""
     members: dict[int, list[int]] = {}
     for row, label in enumerate(labels.tolist()):
@@ -88,7 +88,7 @@ def _draw_same(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     return torch.tensor(list(drawn))
 
 
-def _draw_different(labels: Tensor, kinds: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def draw_different(labels: Tensor, kinds: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Draw pairs of different identities of one kind, shape ``[n, 2]``."""
     drawn: dict[tuple[int, int], None] = {}
     who, what = labels.tolist(), kinds.tolist()

@@ -24,6 +24,7 @@ from qdgs_lightning.datasets.image_decoding import decode_rgb
 from qdgs_lightning.datasets.image_header import image_header
 from qdgs_lightning.datasets.record_index import read_index
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
+from qdgs_lightning.datasets.resizing import RESIZING
 from qdgs_lightning.errors import QDGSError
 
 T = TypeVar("T")
@@ -136,8 +137,11 @@ def _pairs(path: Path, sample: int) -> tuple[list[tuple[str, str]], list[bytes]]
     """Describe a benchmark, and take a sample of its image files."""
     pairs = load_verification_pairs(path)
     lines = [("images", f"{len(pairs):,} different ones"), *describe_pairs(pairs.is_same)]
+    if pairs.dialect:
+        lines.append(("list", pairs.dialect))
     if path.is_file():
         lines.append(("size", f"{path.stat().st_size:,} bytes"))
+    lines.append(("resizing", f"{RESIZING}, where a network takes another size"))
     load = partial(image_file, pairs)
     return lines, [_tried(load, row) or b"" for row in spread(len(pairs), sample)]
 

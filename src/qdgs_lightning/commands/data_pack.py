@@ -8,8 +8,11 @@ import torch
 from qdgs_lightning.commands.data_common import DataError, counting, say
 from qdgs_lightning.commands.data_pairs import pack_pairs
 from qdgs_lightning.commands.data_places import Kind, find_kind
-from qdgs_lightning.datasets.image_folder import open_face_dataset
+from qdgs_lightning.datasets.image_folder import FaceFolderDataset, open_face_dataset
+from qdgs_lightning.datasets.landmarks import AlignedFaces, read_landmarks
+from qdgs_lightning.datasets.record_dataset import RecordIODataset
 from qdgs_lightning.datasets.record_packing import pack_dataset
+from qdgs_lightning.datasets.resizing import RESIZING
 
 
 def data_pack(
@@ -20,6 +23,7 @@ def data_pack(
     pairs: int | Path | None = None,
     seed: int = 0,
     size: int | None = None,
+    align: Path | None = None,
     quality: int = 95,
     force: bool = False,
 ) -> None:
@@ -40,6 +44,9 @@ def data_pack(
         seed: Of the pairs that are drawn.
         size: Side in pixels: the shorter side of each image is brought to it and the middle of the
             longer one is kept, in a new JPEG file.
+        align: A CSV file with five landmarks for each image of a folder of identities (image, x1,
+            y1, ..., x5, y5: eyes, nose, corners of the mouth): each face is warped to the template
+            of ArcFace at 112 pixels, or at the size that is given, in a new JPEG file.
         quality: Of new JPEG files, 1 to 100.
         force: Replace the output if it is there already.
 
@@ -53,6 +60,8 @@ def data_pack(
         raise DataError(f"quality is {quality}; give a whole number from 1 to 100.")
     kind, source = find_kind(source)
     if format == "bin" or (format == "auto" and output.suffix == ".bin"):
+        if align is not None:
+            raise DataError("align makes a training set; pack that, then the .bin file out of it.")
         _refuse_old(output, force=force)
         pack_pairs(
             kind, source, output, pairs=pairs, seed=seed, size=size, quality=quality
@@ -62,13 +71,20 @@ def data_pack(
         raise DataError("pairs belong into a .bin file; give an output that ends in .bin.")
     if kind is Kind.PAIRS:
         raise DataError(f"{source} holds pairs, not identities; give an output that ends in .bin.")
+    if align is not None and kind is not Kind.FOLDER:
+        raise DataError(f"{source} is no folder of identities, whose images align could name.")
     _refuse_old(output / "train.rec", force=force)
-    _pack_records(source, output, size=size, quality=quality)
+    _pack_records(source, output, size=size, align=align, quality=quality)
 
 
-def _pack_records(source: Path, output: Path, *, size: int | None, quality: int) -> None:
+def _pack_records(
+    source: Path, output: Path, *, size: int | None, align: Path | None, quality: int
+) -> None:
     """Write a training set."""
-    dataset = open_face_dataset(source)
+    dataset: AlignedFaces | FaceFolderDataset | RecordIODataset = open_face_dataset(source)
+    if align is not None:
+        faces, side = FaceFolderDataset(source), 112 if size is None else size
+        dataset, size = AlignedFaces(faces, read_landmarks(align), size=side), None
     new = not output.exists()
     try:
         with counting("Packing", len(dataset)) as advance:
@@ -81,6 +97,10 @@ def _pack_records(source: Path, output: Path, *, size: int | None, quality: int)
         f"Written: {output / 'train.rec'} with train.idx and property, {len(dataset):,} images of "
         f"{len(torch.unique(dataset.labels)):,} identities, {written:,} bytes."
     )
+    if align is not None:
+        say(f"Aligned to the five points of ArcFace by {align}.")
+    if size is not None:
+        say(f"Resized to {size} pixels: {RESIZING}.")
 
 
 def _refuse_old(path: Path, *, force: bool) -> None:

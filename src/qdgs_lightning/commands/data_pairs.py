@@ -20,6 +20,8 @@ from qdgs_lightning.datasets import (
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError
 from qdgs_lightning.datasets.image_header import image_header
 from qdgs_lightning.datasets.record_packing import encode_jpeg, resized_jpeg
+from qdgs_lightning.datasets.resizing import RESIZING, ResizingError
+from qdgs_lightning.datasets.verification_folds import unmixed_folds, why_no_accuracy
 
 
 def image_file(pairs: VerificationPairs, row: int) -> bytes:
@@ -78,6 +80,8 @@ def check_pairs(path: Path, findings: Findings, *, workers: int | None) -> None:
     """
     pairs = load_verification_pairs(path)
     findings.notes += [f"{name}: {value}" for name, value in describe_pairs(pairs.is_same)]
+    if reason := why_no_accuracy(pairs.is_same):
+        findings.problems.append(f"{path} has no accuracy: {reason}.")
     for _ in findings.check(PairChecks(pairs), workers=workers):
         pass
 
@@ -95,10 +99,10 @@ def describe_pairs(is_same: Tensor) -> list[tuple[str, str]]:
     folds = torch.tensor_split(is_same, FOLDS)
     counts = {(int(fold.sum()), len(fold)) for fold in folds}
     shares = [share for share, _ in counts]
-    if n < FOLDS:
-        balance = f"too few pairs for {FOLDS}"
-    elif any(share in (0, size) for share, size in counts):
-        balance = "pairs of one person and of two are not mixed, so that accuracy means little"
+    if reason := why_no_accuracy(is_same):
+        balance = f"no accuracy: {reason}"
+    elif unmixed := unmixed_folds(is_same):
+        balance = f"{unmixed} of {FOLDS} have one kind of pairs, so that accuracy means little"
     elif len(counts) == 1:
         (share, size) = counts.pop()
         balance = f"each of {FOLDS} has {share:,} pairs of one person and {size - share:,} of two"
@@ -141,7 +145,7 @@ def pack_pairs(
                     image_header(files[row])
                 else:
                     files[row] = resized_jpeg(files[row], size=size, quality=quality)
-            except ImageDecodingError as error:
+            except (ImageDecodingError, ResizingError) as error:
                 raise DataError(
                     f"Cannot pack {describe(row)} ({str(error).rstrip('.')}); remove or mend it."
                 ) from error
@@ -152,6 +156,8 @@ def pack_pairs(
         f"Written: {output}, {len(rows):,} pairs ({same:,} of one person, {len(rows) - same:,} of "
         f"two) of {len(files):,} images, {output.stat().st_size:,} bytes."
     )
+    if size is not None:
+        say(f"Resized to {size} pixels: {RESIZING}.")
 
 
 def _chosen(

@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 
 from qdgs_lightning.commands.data_common import DataError
+from qdgs_lightning.datasets.folder_walk import visible
 from qdgs_lightning.datasets.image_folder import find_records
 
 
@@ -30,7 +31,7 @@ def find_kind(path: Path) -> tuple[Kind, Path]:
         FaceFolderError: It holds several .rec files.
     """
     if not path.exists():
-        raise DataError(f"{path} is not there; name a .rec or .bin file, or a folder.")
+        raise DataError(f"{path.absolute()} is not there; name a .rec or .bin file, or a folder.")
     if path.is_file():
         kinds = {".rec": Kind.RECORDS, ".bin": Kind.PAIRS}
         if path.suffix not in kinds:
@@ -40,7 +41,7 @@ def find_kind(path: Path) -> tuple[Kind, Path]:
         return Kind.RECORDS, records
     if _has_pairs(path):
         return Kind.PAIRS, path
-    bins = sorted(file.name for file in path.glob("*.bin"))
+    bins = [file.name for file in visible(path, "*.bin")]
     if bins:
         raise DataError(f"{path} holds {', '.join(bins)}; name one of them.")
     return Kind.FOLDER, path
@@ -61,13 +62,14 @@ def find_sets(path: Path) -> list[tuple[Kind, Path]]:
     kind, found = find_kind(path)
     if kind is not Kind.RECORDS or found == path:
         return [(kind, found)]
-    folders = (folder for folder in path.iterdir() if folder.is_dir() and _has_pairs(folder))
+    folders = (folder for folder in visible(path) if folder.is_dir() and _has_pairs(folder))
     return [
         (kind, found),
-        *((Kind.PAIRS, each) for each in sorted([*path.glob("*.bin"), *folders])),
+        *((Kind.PAIRS, each) for each in sorted([*visible(path, "*.bin"), *folders])),
     ]
 
 
 def _has_pairs(folder: Path) -> bool:
     """Tell whether a folder is a benchmark of pairs."""
-    return any(folder.glob("*pair*.txt")) or (folder / "Protocol").is_dir()
+    lists = (*visible(folder, "*pair*.txt"), *visible(folder, "*pair*.csv"))
+    return bool(lists) or (folder / "Protocol").is_dir()

@@ -1,6 +1,7 @@
 """``qdgs doctor``: what is missing, what does not fit, and how long a run will take."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from qdgs_lightning.commands.doctor_files import (
     check_guidance,
     check_initial_weights,
     check_training_set,
+    check_weights,
 )
 from qdgs_lightning.commands.doctor_findings import (
     STANDS_IN_THE_WAY,
@@ -32,6 +34,7 @@ from qdgs_lightning.commands.doctor_match import (
     check_measures,
     check_parts,
     check_prompts,
+    check_ranges,
     check_reload,
 )
 from qdgs_lightning.commands.doctor_plan import Plan, leaving_no_trace, make_plan
@@ -44,8 +47,10 @@ from qdgs_lightning.commands.doctor_resources import (
     check_versions,
     check_wandb,
 )
-from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.errors import ConfigError, QDGSError
 from qdgs_lightning.files import write_json
+
+_log = logging.getLogger(__name__)
 
 Check = Callable[[Plan], Iterable[Finding]]
 
@@ -60,11 +65,13 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("archive file", check_archive_file),
     ("init_from", check_initial_weights),
     ("ckpt_path", check_checkpoint),
+    ("weights", check_weights),
     ("training images", check_parts),
     ("align", check_alignment),
     ("image sizes", check_image_sizes),
     ("head", check_classes),
     ("grid", check_measures),
+    ("ranges", check_ranges),
     ("bins", check_bins),
     ("prompts", check_prompts),
     ("trainer", check_reload),
@@ -78,12 +85,45 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 )
 
 
+# Those that a fit goes through before its loggers write anything: what they open and load, the fit
+# keeps or would open at once, and the rest costs nothing.
+BEFORE_A_FIT = (
+    *("generator", "guidance", "training set", "identity edits", "archive file", "init_from"),
+    *("ckpt_path", "training images", "align", "image sizes", "head", "grid", "bins", "trainer"),
+    *("batch", "disk"),
+)
+
+
+def refuse_unready(plan: Plan) -> None:
+    """Go through the checks that take no time, before a fit writes anything.
+
+    Args:
+        plan: The fit, its parts built.
+
+    Raises:
+        QDGSError: Something stands in the way; the first such thing that is found.
+    """
+    for name, check in CHECKS:
+        if name not in BEFORE_A_FIT:
+            continue
+        try:
+            for finding in check(plan):
+                if finding.state in STANDS_IN_THE_WAY:
+                    raise ConfigError(finding.to_sentence())
+        except QDGSError:
+            raise
+        except Exception as error:
+            # A check that fails says nothing of the fit, whose own error will be better.
+            _log.debug("%s could not be looked at: %s", name, error)
+
+
 def examine(words: Sequence[str], *, probe_seconds: float = 20.0) -> Iterator[Finding]:
     """Look at a run before it begins; nothing is written, seeded or downloaded.
 
     Args:
-        words: As they would stand behind ``qdgs fit`` or ``qdgs search``: ``--config`` with a file,
-            perhaps several times, and single options. Which command it is, the files say.
+        words: As they would stand behind ``qdgs``: ``fit``, ``test`` or ``search``, ``--config``
+            with a file, perhaps several times, and single options. Without the command's name, the
+            files say which it is.
         probe_seconds: For how long rates are measured in all; 0 leaves that out.
 
     Yields:
@@ -117,7 +157,8 @@ def doctor(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="qdgs doctor",
         description="Say before a run what is missing, what does not fit, and how long it takes.",
-        epilog="All other options are those of `qdgs fit` or `qdgs search`, --config first.",
+        usage="qdgs doctor [fit|test|search] --config FILE.yaml [--OPTION VALUE ...]",
+        epilog="All other options are those of `qdgs fit`, `test` or `search`, --config first.",
         allow_abbrev=False,
         exit_on_error=False,
     )

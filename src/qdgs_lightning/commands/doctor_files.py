@@ -4,11 +4,11 @@ import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch import LightningModule
 
-from qdgs_lightning.checkpoints import mismatch, read_checkpoint
+from qdgs_lightning.checkpoints import check_resumable, mismatch, read_checkpoint
 from qdgs_lightning.commands.doctor_findings import (
     Finding,
     failure,
@@ -20,13 +20,18 @@ from qdgs_lightning.commands.doctor_findings import (
 )
 from qdgs_lightning.commands.doctor_plan import Plan
 from qdgs_lightning.datamodules import FaceDataModule, SyntheticFaceDataModule
-from qdgs_lightning.datasets import RecordIOError, load_benchmarks, open_face_dataset
+from qdgs_lightning.datasets import RecordIOError, load_benchmarks
 from qdgs_lightning.datasets.image_folder import find_records
 from qdgs_lightning.datasets.record_index import read_index, read_property
 from qdgs_lightning.datasets.recordio import RecordFile
+from qdgs_lightning.datasets.verification_folds import (
+    NUM_FOLDS,
+    unmixed_folds,
+    why_no_accuracy,
+)
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import PrincipalEdits, StyleGAN2Generator
-from qdgs_lightning.models import Backbone, load_backbone_weights
+from qdgs_lightning.loggers import folder_of
 from qdgs_lightning.search import QDSearch
 from qdgs_lightning.search.files import read_tree
 from qdgs_lightning.search.resuming import evaluations_to_reach
@@ -46,7 +51,7 @@ def check_generator(plan: Plan) -> Iterator[Finding]:
         if not path.is_file():
             yield missing(
                 "generator",
-                f"there is no checkpoint {path}",
+                f"there is no checkpoint {path.absolute()}",
                 "bring it, or correct `checkpoint` of the generator",
             )
             return
@@ -85,11 +90,13 @@ def check_guidance(plan: Plan) -> Iterator[Finding]:
 def check_training_set(plan: Plan) -> Iterator[Finding]:
     """Open the training set of files and count; an index that is missing is not made."""
     data = plan.data
-    if not isinstance(data, FaceDataModule) or data.train_path is None:
+    if plan.command == "test" or not isinstance(data, FaceDataModule) or data.train_path is None:
         return
     path, subject = data.train_path, "training set"
     if not path.exists():
-        yield missing(subject, f"there is no {path}", "bring it, or set `data.init_args.train`")
+        yield missing(
+            subject, f"there is no {path.absolute()}", "bring it, or set `data.init_args.train`"
+        )
         return
     records = path if path.is_file() else find_records(path)
     if records is not None and (trouble := _index_trouble(records)):
@@ -103,7 +110,8 @@ def check_training_set(plan: Plan) -> Iterator[Finding]:
             "bring the .idx file, or let `qdgs data verify` look at the set",
         )
         return
-    plan.images = images = open_face_dataset(path, on_bad_record=data.on_bad_record)
+    images = data.open_images()  # raises what the fit would
+    plan.images = images
     plan.num_classes = images.num_classes
     found = f"{path}: {len(images):,} images of {images.num_classes:,} identities"
     if images.num_classes < 2:
@@ -119,20 +127,23 @@ def check_training_set(plan: Plan) -> Iterator[Finding]:
 
 
 def check_benchmarks(plan: Plan) -> Iterator[Finding]:
-    """Load each verification set that a fit validates on; those absent are left out by it."""
+    """Load each verification set that is validated or tested on; those absent are left out."""
     data = plan.faces
-    if data is None or not data.validate_on:
+    if data is None:
+        return
+    names = data.test_on if plan.command == "test" else data.validate_on
+    if not names:
         return
     subject, root = "benchmarks", data.benchmark_root
     if root is None:
         yield wrong(
             subject,
-            f"nothing says where {', '.join(data.validate_on)} are",
+            f"nothing says where {', '.join(names)} are",
             "set `data.init_args.benchmarks` to the folder that holds them",
         )
         return
     present, absent = [], []
-    for name in data.validate_on:
+    for name in names:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what is absent
@@ -140,14 +151,31 @@ def check_benchmarks(plan: Plan) -> Iterator[Finding]:
         except QDGSError as error:
             yield failure(f"benchmark {name}", error)
             continue
-        present += [f"{part} ({len(pairs.is_same):,} pairs)" for part, pairs in found.items()]
+        for part, pairs in found.items():
+            if reason := why_no_accuracy(pairs.is_same):
+                yield wrong(
+                    f"benchmark {part}",
+                    f"it has no accuracy: {reason}",
+                    "take it out of `data.init_args.validate_on`, or bring more pairs",
+                )
+                continue
+            present.append(f"{part} ({len(pairs.is_same):,} pairs)")
+            if unmixed := unmixed_folds(pairs.is_same):
+                yield warning(
+                    f"benchmark {part}",
+                    f"{unmixed} of {NUM_FOLDS} folds hold pairs of one kind only, so that accuracy "
+                    "means little",
+                    "mix pairs of one person and of two",
+                )
         absent += [] if found else [name]
     told = f"in {root} there is {', '.join(present) or 'none'}"
-    if absent:
+    if plan.command == "test" and not present:
+        yield missing(subject, f"{told}, and a test needs one", f"bring {', '.join(absent)}")
+    elif absent:
         yield warning(
             subject,
             f"{told}; absent: {', '.join(absent)}",
-            "bring them; a fit goes on without them",
+            f"bring them; a {plan.command} goes on without them",
         )
     elif present:
         yield ok(subject, told)
@@ -183,7 +211,9 @@ def check_archive_file(plan: Plan) -> Iterator[Finding]:
     if not path.exists():
         if plan.command == "fit":
             yield missing(
-                subject, f"there is no {path}", "make it by `qdgs search`, or take `archive` out"
+                subject,
+                f"there is no {path.absolute()}",
+                "make it by `qdgs search`, or take `archive` out",
             )
         return
     continued = _is_continued(plan, path)
@@ -228,14 +258,18 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
             yield ok(subject, f"{model.init_from}, {size(model.init_from.stat().st_size)}")
         else:
             yield missing(
-                subject, f"there is no {model.init_from}", "run the fit that makes it first"
+                subject,
+                f"there is no {model.init_from.absolute()}",
+                "run the fit that makes it first",
             )
     if not isinstance(model, FaceRecognizer) or model.init_from is None:
         return
     if not model.init_from.is_file():
-        yield missing(subject, f"there is no {model.init_from}", "bring it, or correct the path")
+        yield missing(
+            subject, f"there is no {model.init_from.absolute()}", "bring it, or correct the path"
+        )
         return
-    report = load_backbone_weights(cast(Backbone, model.backbone), model.init_from)
+    report = model.load_initial_weights()
     colours = "in RGB, as ours" if report.color_order == "rgb" else "in BGR, turned to RGB"
     yield ok(
         subject,
@@ -245,16 +279,35 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
 
 
 def check_checkpoint(plan: Plan) -> Iterator[Finding]:
-    """Load the checkpoint that a fit goes on from."""
+    """Load the checkpoint that a fit goes on from, or whose weights are tested."""
     if plan.cli is None or (path := plan.cli.config["fit"].get("ckpt_path")) is None:
         return
     if Path(path).suffix and not Path(path).is_file() and "://" not in str(path):
-        yield missing("ckpt_path", f"there is no {path}", "runs keep theirs in checkpoints/")
+        yield missing(
+            "ckpt_path", f"there is no {Path(path).absolute()}", "runs keep theirs in checkpoints/"
+        )
         return
-    plan.cli.check_checkpoint()
+    check_resumable(path, plan.callbacks, folder_of(plan.loggers, plan.root))
     if plan.model is not None and Path(path).is_file():
         _load_checkpoint(plan.model, Path(path))
     yield ok("ckpt_path", str(path))
+
+
+def check_weights(plan: Plan) -> Iterator[Finding]:
+    """Warn of a test of weights that no checkpoint and no `init_from` brings."""
+    if plan.command != "test" or plan.cli is None or plan.model is None:
+        return
+    if plan.cli.config["fit"].get("ckpt_path") is None and _initial(plan.model) is None:
+        yield warning(
+            "weights",
+            "no checkpoint is named, so that weights are tested that the configuration makes",
+            "add --ckpt_path RUN/checkpoints/last.ckpt, or `model.init_args.init_from`",
+        )
+
+
+def _initial(model: LightningModule) -> object:
+    """Return where a task starts from, if it can start from weights."""
+    return getattr(model, "init_from", None)
 
 
 def _load_checkpoint(model: LightningModule, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What `qdgs doctor` says: one finding per line."""
 
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -60,6 +61,11 @@ class Finding:
         """What was found, and what to do about it."""
         return f"{self.found} -> {self.advice}" if self.advice else self.found
 
+    def to_sentence(self) -> str:
+        """Return the line as the sentence of an error."""
+        advice = f": {self.advice}" if self.advice else ""
+        return f"{self.subject}: {self.found.rstrip('.')}{advice.rstrip('.')}."
+
     def to_json(self) -> dict[str, object]:
         """Return the line in JSON types."""
         return asdict(self)
@@ -114,6 +120,9 @@ def failure(subject: str, error: BaseException) -> Finding:
 def guarded(check: Callable[[], Iterable[Finding]], name: str) -> Iterator[Finding]:
     """Go through a check; what breaks it becomes a finding, and what it found before stays.
 
+    An error that no check foresees stands in the way: the run may well end in the same one. Only
+    what the system refuses the doctor alone, such as a file that is none of the run's, does not.
+
     Args:
         check: To be called.
         name: What it looks at.
@@ -122,13 +131,21 @@ def guarded(check: Callable[[], Iterable[Finding]], name: str) -> Iterator[Findi
         yield from check()
     except QDGSError as error:
         yield failure(name, error)
+    except OSError as error:
+        yield warning(name, f"could not be looked at ({_named(error)})", "look at it yourself")
     except Exception as error:  # of whatever library: a doctor has no right to fall ill
-        reason = " ".join(str(error).split())
-        yield warning(
+        if os.environ.get("QDGS_DEBUG"):
+            raise
+        yield wrong(
             name,
-            f"could not be looked at ({type(error).__name__}: {reason})",
-            "look at it yourself",
+            f"could not be looked at ({_named(error)})",
+            "correct the option that this is about; QDGS_DEBUG=1 shows where it comes from",
         )
+
+
+def _named(error: Exception) -> str:
+    """Write an error in one line, its type first."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def hub_answers() -> bool:

@@ -1,11 +1,13 @@
 """What does not fit together: sizes of images, classes, measures, prompts, trainer and data."""
 
 import math
+import time
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from qdgs_lightning.commands.doctor_findings import Finding, ok, warning, wrong
@@ -22,18 +24,24 @@ from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2.face_aligner import warp
 from qdgs_lightning.models import Backbone
-from qdgs_lightning.search import QDSearch
+from qdgs_lightning.search import QDSearch, evaluate
+from qdgs_lightning.search.calibration import missed_ranges
 from qdgs_lightning.tasks import FaceRecognizer
 
 _PARALLEL = 0.95  # cosine of two axes from which they measure the same
 _ALIKE = 0.99  # cosine of two prompts from which CLIP hardly tells them apart
 _RATE_PER_IMAGE = 0.01 / 64  # learning rate of SGD, as published for 64 images a step
 _FAR = 4.0  # times
+_AT_ONCE = 4  # samples of the prior
+_SAMPLES = 16  # times as many, at most, to see whether ranges are reached
+_SAMPLE_SECONDS = 5.0  # after which no more are drawn
 
 
 def check_parts(plan: Plan) -> Iterator[Finding]:
     """Make sure that what is trained on can be made at all."""
     data, drawn, subject = plan.data, plan.drawn, "training images"
+    if plan.command == "test":
+        return
     if plan.refresh is not None and data is not None and not isinstance(data, SyntheticDataModule):
         yield wrong(
             "QDRefresh",
@@ -119,7 +127,7 @@ def check_image_sizes(plan: Plan) -> Iterator[Finding]:
     data, model = plan.faces, plan.model
     if data is None:
         return
-    if side is not None and isinstance(data, SyntheticFaceDataModule):
+    if side is not None and plan.drawn is not None and isinstance(data, SyntheticFaceDataModule):
         crop = side if data.align == "none" else round(side * float(warp()[0, 0]))
         yield _resized("images to learn from", crop, data.image_size, "the recogniser")
     if not isinstance(model, FaceRecognizer) or not isinstance(model.backbone, Backbone):
@@ -147,7 +155,7 @@ def check_image_sizes(plan: Plan) -> Iterator[Finding]:
 def check_classes(plan: Plan) -> Iterator[Finding]:
     """Compare the size of the head with the number of identities."""
     data, model, subject = plan.faces, plan.model, "head"
-    if not isinstance(model, FaceRecognizer) or data is None:
+    if plan.command == "test" or not isinstance(model, FaceRecognizer) or data is None:
         return
     if model.make_head is None:
         yield wrong(subject, "training needs a head", "set `model.init_args.head`")
@@ -184,6 +192,29 @@ def check_measures(plan: Plan) -> Iterator[Finding]:
     cells = torch.Size(plan.search.grid).numel()
     grid = " x ".join(map(str, plan.search.grid))
     yield ok("grid", f"{grid}, {cells:,} cells over {len(plan.search.grid)} measures", cells=cells)
+
+
+def check_ranges(plan: Plan) -> Iterator[Finding]:
+    """Evaluate some samples of the prior, and see whether the grid spans what they measure."""
+    generator, guidance, search = plan.generator, plan.guidance, plan.search
+    if generator is None or guidance is None or search is None or search.ranges is None:
+        return
+    if not (plan.can_draw and plan.can_judge) or len(search.ranges) != len(guidance.measure_names):
+        return
+    generator.to(plan.device)
+    guidance.to(plan.device)
+    random, begun = torch.Generator().manual_seed(0), time.monotonic()
+    parts: list[Tensor] = []
+    while len(parts) < _SAMPLES and time.monotonic() - begun < _SAMPLE_SECONDS:
+        latents = generator.sample_latents(_AT_ONCE, random)
+        parts.append(evaluate(generator, guidance, latents, batch_size=_AT_ONCE).measures)
+    names = guidance.measure_names
+    missed = missed_ranges(search.ranges, torch.cat(parts), names=names)
+    for told in missed:
+        yield warning("ranges", told, "set the search's `ranges` to what can be reached")
+    if not missed:
+        seen = f"{_AT_ONCE * len(parts)} prior samples"
+        yield ok("ranges", f"each of them has some of {seen} within it")
 
 
 def check_bins(plan: Plan) -> Iterator[Finding]:
@@ -272,7 +303,7 @@ def check_reload(plan: Plan) -> Iterator[Finding]:
     """Make sure that the trainer asks for new loaders where the data change between epochs."""
     every = plan.settings.get("reload_dataloaders_every_n_epochs", 0)
     shapes = isinstance(plan.data, ShapesDataModule)
-    if not shapes and plan.drawn is None:
+    if plan.command == "test" or (not shapes and plan.drawn is None):
         return
     if every != 1:
         yield wrong(
@@ -287,7 +318,7 @@ def check_reload(plan: Plan) -> Iterator[Finding]:
 def check_batch(plan: Plan) -> Iterator[Finding]:
     """Compare the learning rate of faces with the images in a step, and with all steps."""
     data, cli = plan.faces, plan.cli
-    if data is None or cli is None:
+    if data is None or cli is None or plan.command == "test":
         return
     gathered = int(plan.settings.get("accumulate_grad_batches") or 1)
     yield from _check_length(plan, gathered)

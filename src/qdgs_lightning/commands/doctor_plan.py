@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-import yaml
 from huggingface_hub import constants
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
@@ -22,21 +21,23 @@ from torch.utils.data import Dataset
 from qdgs_lightning.callbacks import QDRefresh
 from qdgs_lightning.commands.doctor_findings import Finding, failure, ok, wrong
 from qdgs_lightning.commands.search import search as search_command
+from qdgs_lightning.config_files import read_yaml
 from qdgs_lightning.datamodules import (
     FaceDataModule,
     ShapesDataModule,
     SyntheticDataModule,
     SyntheticFaceDataModule,
 )
-from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.errors import ConfigError, did_you_mean
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance, GuidanceWrapper, PromptGuidance
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import SearchConfig
+from qdgs_lightning.shipped_configs import find_config
 from qdgs_lightning.trainer_cli import TrainerCLI
 
-Command = Literal["fit", "search"]
+Command = Literal["fit", "test", "search"]
 _ONLY_SEARCH = ("generator", "guidance", "search", "output")
 _ONLY_FIT = ("model", "data", "trainer")
 
@@ -64,14 +65,6 @@ class UnrunCLI(TrainerCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Run nothing."""
 
-    def check_checkpoint(self) -> None:
-        """Look at ``ckpt_path`` as a fit does.
-
-        Raises:
-            ConfigError: It is missing, or no checkpoint.
-        """
-        super()._parse_ckpt_path()
-
     def build(self, part: str) -> Any:  # noqa: ANN401 (whatever the part is)
         """Build one part of the configuration, such as ``model``."""
         config = self.config.clone()
@@ -86,7 +79,7 @@ class Plan:
     """A run that has not begun, as far as it could be built.
 
     Attributes:
-        command: Which command the configuration is of.
+        command: Which command the configuration is of; a test has its parts where a fit has.
         findings: What was found while it was parsed and built.
         settings: The trainer's settings, or those of the search command.
         cli: Of a fit, its parsed configuration.
@@ -110,7 +103,7 @@ class Plan:
     command: Command
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    cli: UnrunCLI | None = None
+    cli: TrainerCLI | None = None
     model: LightningModule | None = None
     data: LightningDataModule | None = None
     callbacks: list[Callback] = field(default_factory=list)
@@ -141,7 +134,7 @@ class Plan:
     @property
     def drawn(self) -> SyntheticDataModule | None:
         """The data, if a generator draws what is trained on."""
-        data = self.data
+        data = None if self.command == "test" else self.data
         if isinstance(data, ShapesDataModule) and data.second_phase != "pool":
             return None
         return data if isinstance(data, SyntheticDataModule) else None
@@ -214,58 +207,102 @@ class Plan:
         return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
 
     @property
+    def root(self) -> Path:
+        """Where a fit without loggers would write."""
+        return Path(self.settings.get("default_root_dir") or ".")
+
+    @property
     def folder(self) -> Path:
         """Where the run would write."""
         if self.command == "search":
             return Path(self.settings["output"]).parent
         saving = next((str(logger.save_dir) for logger in self.loggers if logger.save_dir), None)
-        return Path(saving or self.settings.get("default_root_dir") or ".")
+        return Path(saving or self.root)
 
 
-def command_of(words: Sequence[str]) -> Command:
-    """Tell by the keys of the configuration files, or else by the options, which command is meant.
+def command_of(words: Sequence[str]) -> tuple[Command, list[str]]:
+    """Tell which command is meant, by the first word or else by the keys of the files.
+
+    Args:
+        words: Those behind ``qdgs doctor``, the command's name or an option first.
+
+    Returns:
+        The command, and the words without its name.
 
     Raises:
-        ConfigError: A file cannot be read, or no file is given.
+        ConfigError: A file cannot be read, no file is given, or the first word is no command.
     """
+    if words and not words[0].startswith("-"):
+        if words[0] not in get_args(Command):
+            hint = did_you_mean(words[0], get_args(Command))
+            raise ConfigError(
+                f"'{words[0]}' is none of {', '.join(get_args(Command))}, whose configurations are "
+                f"looked at{hint}: name one of them, or an option such as --config."
+            )
+        return cast(Command, words[0]), list(words[1:])
     files = [b for a, b in pairwise(words) if a in ("-c", "--config")]
     files += [word.partition("=")[2] for word in words if word.startswith("--config=")]
     if not files:
         raise ConfigError("There is nothing to look at: name a YAML file with --config.")
-    for path in files:
+    for file in files:
+        path = find_config(file)
         try:
-            keys = yaml.safe_load(Path(path).read_text())
+            keys = read_yaml(path)
         except OSError as error:
             raise ConfigError(
                 f"The configuration {path} cannot be read ({error.strerror}): check the path."
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError):
-            continue  # the parser says where
         if isinstance(keys, dict):
             if any(key in keys for key in _ONLY_FIT):
-                return "fit"
+                return "fit", list(words)
             if any(key in keys for key in _ONLY_SEARCH):
-                return "search"
-    return "fit"
+                return "search", list(words)
+    return "fit", list(words)
 
 
 def make_plan(words: Sequence[str]) -> Plan:
-    """Parse and build what `qdgs fit` or `qdgs search` would, with the same words behind it.
+    """Parse and build what `qdgs fit`, `test` or `search` would, with the same words behind it.
 
     Nothing is written, seeded or downloaded. A part that cannot be built becomes a finding.
 
     Args:
-        words: Options of the command, ``--config`` among them.
+        words: Name of the command, which may be left out, and its options, ``--config`` among
+            them.
     """
     try:
-        command = command_of(words)
+        command, options = command_of(words)
     except ConfigError as error:
         return Plan(command="fit", findings=[failure("configuration", error)])
     plan = Plan(command=command)
     try:
-        (_plan_fit if command == "fit" else _plan_search)(plan, list(words))
+        if command == "search":
+            _plan_search(plan, options)
+        else:
+            _plan_trainer(plan, options, named=len(options) < len(words))
     except Exception as error:  # parsing imports what the files name
         plan.findings.append(failure("configuration", error))
+    return plan
+
+
+def plan_of(cli: TrainerCLI) -> Plan:
+    """Describe the fit that a command has built and not begun.
+
+    Args:
+        cli: With its trainer, model and data.
+    """
+    trainer: Trainer = cli.trainer
+    plan = Plan(
+        command="fit",
+        settings=cli.config["fit"]["trainer"].as_dict(),
+        cli=cli,
+        model=cli.model,
+        data=cli.datamodule,
+        callbacks=list(trainer.callbacks),  # type: ignore[attr-defined]
+        loggers=list(trainer.loggers),
+        trainer=trainer,
+        built={"model", "data", "trainer"},
+    )
+    _add_search(plan)
     return plan
 
 
@@ -299,8 +336,15 @@ def leaving_no_trace() -> Iterator[None]:
         os.environ.update(environment)
 
 
-def _plan_fit(plan: Plan, words: list[str]) -> None:
-    """Fill in what a fit consists of."""
+def _plan_trainer(plan: Plan, words: list[str], *, named: bool) -> None:
+    """Fill in what a fit or a test consists of; options of both are parsed as those of a fit.
+
+    Args:
+        plan: To be filled in.
+        words: Options of the command.
+        named: Whether the command's name was given; if not, a fit that could train nothing becomes
+            a test.
+    """
     plan.cli = cli = UnrunCLI(["fit", *words])
     parsed = cli.config["fit"]
     torch.set_float32_matmul_precision(parsed["float32_matmul_precision"])  # what is timed, too
@@ -318,13 +362,30 @@ def _plan_fit(plan: Plan, words: list[str]) -> None:
         plan.callbacks = _listed(settings["callbacks"])
         plan.loggers = [lo for lo in _listed(settings["logger"]) if isinstance(lo, Logger)]
         _add_trainer(plan)
-    if isinstance(plan.data, SyntheticDataModule):
+    said = ""
+    if not named and _trains_nothing(parsed):
+        plan.command = "test"
+        said = ", since there is nothing to train (`qdgs doctor fit` looks at it as a fit)"
+    _add_search(plan)
+    if plan.model is not None and plan.data is not None:
+        kinds = f"{type(plan.model).__name__} on {type(plan.data).__name__}"
+        plan.findings.append(ok("configuration", f"a {plan.command} of {kinds}{said}"))
+
+
+def _add_search(plan: Plan) -> None:
+    """Fill in what a fit searches."""
+    if plan.command == "test":  # searches and draws nothing to learn from
+        plan.callbacks = [c for c in plan.callbacks if not isinstance(c, QDRefresh)]
+    elif isinstance(plan.data, SyntheticDataModule):
         plan.generator, plan.guidance = plan.data.generator, plan.data.guidance
     if plan.refresh is not None:
         plan.search = plan.refresh.config
-    if plan.model is not None and plan.data is not None:
-        kinds = f"{type(plan.model).__name__} on {type(plan.data).__name__}"
-        plan.findings.append(ok("configuration", f"a fit of {kinds}"))
+
+
+def _trains_nothing(parsed: Any) -> bool:  # noqa: ANN401 (a Namespace of jsonargparse)
+    """Whether a configuration names neither images to learn from nor a head to learn with."""
+    keys = ("data.init_args.train", "model.init_args.head")
+    return all(key in parsed and parsed[key] is None for key in keys)
 
 
 def _add_trainer(plan: Plan) -> None:

@@ -83,7 +83,7 @@ def _works(plan: Plan) -> Iterator[tuple[str, Work, int]]:
             yield DRAWN, _drawing(generator, plan), plan.drawn.batch_size
     if plan.images is not None:
         yield DECODED, _loading(plan.images), 16
-    if batch is not None and (step := _training_step(plan)) is not None:
+    if batch is not None and plan.command == "fit" and (step := _training_step(plan)) is not None:
         yield TRAINED, step, batch
 
 

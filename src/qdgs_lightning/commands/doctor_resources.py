@@ -46,6 +46,8 @@ def cache_bytes(plan: Plan) -> int:
     data = plan.data
     if not isinstance(data, SyntheticFaceDataModule) or data.cache == "none":
         return 0
+    if plan.command == "test":
+        return 0
     images = data.samples_per_epoch * plan.num_edits
     return images * 3 * data.image_size**2 // plan.processes
 
@@ -53,6 +55,8 @@ def cache_bytes(plan: Plan) -> int:
 def checkpoint_bytes(plan: Plan) -> tuple[int, int]:
     """Return the size of one checkpoint of a fit, and how many are kept, both at most."""
     if plan.model is None or plan.settings.get("enable_checkpointing") is False:
+        return 0, 0
+    if plan.command == "test":
         return 0, 0
     weights = sum(parameter.numel() for parameter in plan.model.parameters())
     if isinstance(plan.model, FaceRecognizer) and plan.num_classes is not None:
@@ -68,7 +72,7 @@ def checkpoint_bytes(plan: Plan) -> tuple[int, int]:
 
 def check_disk(plan: Plan) -> Iterator[Finding]:
     """Compare what a run may write with the free space where it goes."""
-    if plan.command == "fit" and plan.model is None:
+    if plan.command != "search" and plan.model is None:
         return
     folder = plan.folder.absolute()
     while not folder.exists():
@@ -177,7 +181,7 @@ def check_precision(plan: Plan) -> Iterator[Finding]:
         asked = precision.startswith("bf16") or "bfloat16" in halves
         if asked and not torch.cuda.is_bf16_supported(including_emulation=False):
             trouble.append("bfloat16, which this GPU has not")
-    asked_for = [f"precision {precision}"] if plan.command == "fit" else []
+    asked_for = [f"precision {precision}"] if plan.command != "search" else []
     asked_for += [f"generator in {own}"] if generator is not None else []
     asked_for += [f"images drawn in {drawing}"] if drawing is not None else []
     told = f"{', '.join(asked_for) or 'float32'} on {device}"

@@ -257,7 +257,8 @@ def _restore(data: LightningDataModule, checkpoint: Path) -> None:
     """
     if not checkpoint.is_file():
         raise ExportError(
-            f"There is no checkpoint {checkpoint}: fits keep theirs in <run folder>/checkpoints."
+            f"There is no checkpoint {checkpoint.absolute()}: fits keep theirs in "
+            "<run folder>/checkpoints."
         )
     name = type(data).__qualname__  # under which the trainer keeps it
     try:

@@ -10,8 +10,9 @@ from qdgs_lightning import __version__
 from qdgs_lightning.commands.export_layout import ExportLayout, IdentitySource
 from qdgs_lightning.commands.export_settings import ExportOptions
 from qdgs_lightning.commands.table_intervals import markdown_table
+from qdgs_lightning.datasets.resizing import RESIZING
 from qdgs_lightning.files import strict_json
-from qdgs_lightning.search import Archive
+from qdgs_lightning.search import Archive, Coverage
 
 INTENDED_USE = (
     "Training and pretraining of recognition models, and research on how the balance of training "
@@ -89,6 +90,7 @@ def card_facts(
             "format": options.image_format,
             "quality": settings["quality"],
             "colours": "RGB",
+            "resizing": f"{RESIZING}, where a drawn or aligned image has another size",
         },
         "labels": labels,
         "bins": bin_counts(layout),
@@ -104,7 +106,7 @@ def card_facts(
             source.sampler.describe_all() if source.sampler else None, words=True
         ),
         "drawing": {"class": type(source).__name__, **_drawing_facts(source)},
-        "archive": _archive_facts(archive, settings["archive"]),
+        "archive": _archive_facts(archive, settings["archive"], source),
         "versions": _versions(),
         "licence": options.licence,
         "intended_use": list(INTENDED_USE),
@@ -210,15 +212,19 @@ def _labels(facts: Mapping[str, Any]) -> str:
     return text
 
 
-def _archive_facts(archive: Archive | None, digest: str | None) -> dict[str, Any] | None:
+def _archive_facts(
+    archive: Archive | None, digest: str | None, source: IdentitySource
+) -> dict[str, Any] | None:
     """Say where the latents come from."""
     if archive is None:
         return None
     stats, metadata = archive.stats, archive.metadata
+    intervals = source.sampler.joint.intervals if source.sampler else None
+    coverage = Coverage.of(archive, intervals=intervals)
     facts: dict[str, Any] = {
         "sha256": digest,
         "elites": stats.num_elites,
-        "coverage": round(stats.coverage, 6),
+        **{name: round(share, 6) for name, share in coverage.shares().items()},
         "qd_score": round(stats.qd_score, 3),
         "objective_mean": round(stats.obj_mean, 4),
         "objective_best": round(stats.obj_max, 4),

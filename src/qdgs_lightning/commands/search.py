@@ -12,7 +12,7 @@ from qdgs_lightning.files import reserved
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.precision import MatmulPrecision
-from qdgs_lightning.search import QDSearch, SearchConfig, SearchError
+from qdgs_lightning.search import Coverage, QDSearch, SearchConfig, SearchError
 from qdgs_lightning.search.files import ArchiveError
 from qdgs_lightning.search.processes import first_alone
 from qdgs_lightning.search.resuming import run_and_save
@@ -88,9 +88,30 @@ def search(
         stats = quest.stats
         say(
             f"{output} holds {stats.num_elites} elites of {quest.evaluations} evaluations: "
-            f"coverage {stats.coverage:.1%}, QD-score {stats.qd_score:.1f}, best "
-            f"{stats.obj_max:.2f}, mean {stats.obj_mean:.2f}."
+            f"QD-score {stats.qd_score:.1f}, best {stats.obj_max:.2f}, mean {stats.obj_mean:.2f}.",
+            *_coverage_lines(quest, guidance),
         )
+
+
+def _coverage_lines(quest: QDSearch, guidance: Guidance) -> list[str]:
+    """Say how much is covered of what can be filled, and of which cells at all."""
+    archive = quest.archive
+    of_latents = guidance.latent_measures(archive.latents[:1]).shape[1]
+    judged = range(len(guidance.measure_names) - of_latents)
+    coverage = Coverage.of(archive, measures=judged if judged else None)
+    counts = []
+    if coverage.budget.cells < coverage.all.cells:
+        counts.append((coverage.budget, f"of what {quest.evaluations:,} evaluations can fill"))
+    if coverage.prior is not None:
+        counts.append((coverage.prior, "of the cells inside the prior"))
+    if of_latents and judged:
+        names = " x ".join(guidance.measure_names[: len(judged)])
+        counts.append((coverage.axes, f"of the cells of {names}"))
+    counts.append((coverage.all, "of all cells"))
+    return [
+        f"  coverage {count.share:.1%} {what} ({count.filled:,} of {count.cells:,})"
+        for count, what in counts
+    ]
 
 
 def _fabric(accelerator: str, devices: int) -> Fabric:

@@ -8,11 +8,13 @@ from rich.console import Console
 
 from qdgs_lightning.commands.shapes_report import markdown, terminal_table
 from qdgs_lightning.commands.shapes_runs import ARMS, ArchiveOf, Arm, Experiment, Job, PhaseOne, Run
+from qdgs_lightning.commands.shapes_seeds import write_summary
 from qdgs_lightning.commands.table_configs import Config, keep_settings
 from qdgs_lightning.commands.table_intervals import read_results
 from qdgs_lightning.commands.table_jobs import TableError, distinct, work_off
 from qdgs_lightning.datasets.shapes import BIASES
 from qdgs_lightning.files import write_measured
+from qdgs_lightning.shipped_configs import CONFIG_FOLDER
 
 
 def shapes_table(
@@ -20,11 +22,12 @@ def shapes_table(
     biases: float | tuple[float, ...] = BIASES,
     arms: Arm | tuple[Arm, ...] = ARMS,
     seeds: int = 10,
-    configs: Path = Path("configs"),
+    configs: Path | None = None,
     overlay: Path | None = None,
     annotator: str | None = "shapes_annotator",
     output: Path = Path("runs/shapes_table"),
     page: Path | None = Path("docs/results/shapes.md"),
+    summary: Path | None = None,
     jobs: int | None = None,
 ) -> None:
     """Compare what classifiers learn from samplers, for every colour bias of the training set.
@@ -37,11 +40,13 @@ def shapes_table(
         biases: Colour biases of the real training images, one or a list such as [0.98,0.9].
         arms: What classifiers learn from after the first phase, one or a list.
         seeds: How many seeds, counted from 0.
-        configs: Folder with the configuration of each arm, shapes_<arm>.yaml.
-        overlay: A YAML file laid over the configuration of every arm.
+        configs: Folder with the configuration of each arm, shapes_<arm>.yaml; the shipped ones
+            where not given.
+        overlay: A YAML file laid over the configuration of every arm, or the name of a shipped one.
         annotator: Weights of the annotator that judges the pools, or null for no judgement.
         output: Folder of results, checkpoints, archives and logs.
         page: Page whose measured part is renewed, or null for none.
+        summary: JSON file that gets means and intervals too, as `qdgs shapes-demo` shows them.
         jobs: How many processes work at once; as many as there are cores by default.
 
     Raises:
@@ -49,7 +54,9 @@ def shapes_table(
             or a run failed.
         WeightsError: There is no such annotator.
     """
-    experiment = Experiment(configs=configs, output=output, overlay=overlay, annotator=annotator)
+    experiment = Experiment(
+        configs=configs or CONFIG_FOLDER, output=output, overlay=overlay, annotator=annotator
+    )
     biases = distinct(biases, option="biases")
     arms = distinct(arms, option="arms")
     if seeds < 1 or (jobs is not None and jobs < 1):
@@ -69,6 +76,8 @@ def shapes_table(
     if page is not None:
         write_measured(page, markdown(results), title="Shapes")
         console.print(f"Page: {page}", highlight=False)
+    if summary is not None:
+        write_summary(summary, results)
     console.print(
         f"Run folders with their figures: {output / 'logs'}; pools: {output / 'pools'}; "
         f"results: {output / 'results'}",

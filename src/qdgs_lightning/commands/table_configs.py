@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.utilities import rank_zero_warn
 
+from qdgs_lightning.class_switches import dropped
 from qdgs_lightning.commands.export_card import file_hash
 from qdgs_lightning.commands.table_jobs import TableError
+from qdgs_lightning.config_files import read_yaml
 from qdgs_lightning.files import write_json
+from qdgs_lightning.shipped_configs import find_config
 from qdgs_lightning.weights import resolve_weights
 
 Config = dict[str, Any]
@@ -24,6 +28,7 @@ _WATCHERS = (
     "OnExceptionCheckpoint",
     "RichProgressBar",
     "TQDMProgressBar",
+    "TrainingImages",
 )
 
 
@@ -31,14 +36,16 @@ def read_configs(layers: Sequence[Path]) -> Config:
     """Read a configuration and lay others over it.
 
     Args:
-        layers: YAML files, the lowest one first; lists are replaced as a whole.
+        layers: YAML files or names of shipped ones, the lowest one first; lists are replaced as a
+            whole.
 
     Returns:
         What ``qdgs fit`` takes, with ``model.init_args``, ``data.init_args`` and ``trainer``;
         callbacks, if any are named, are a list of mappings with a ``class_path``.
 
     Raises:
-        TableError: One is missing or no YAML mapping, or together they lack one of these.
+        ConfigError: One is missing or no YAML.
+        TableError: One is no mapping, or together they lack one of these.
     """
     config: Config = {}
     for layer in layers:
@@ -155,15 +162,7 @@ def written(folder: Path, config: Config) -> Path:
 
 def _read(layer: Path) -> Config:
     """Read one file."""
-    if not layer.is_file():
-        raise TableError(
-            f"There is no {layer}: name the folder with --configs, or the file with --overlay."
-        )
-    try:
-        with layer.open("rb") as file:  # whose name YAML's complaints have then
-            config = yaml.safe_load(file)
-    except yaml.YAMLError as error:
-        raise TableError(f"{layer} is not YAML ({error}): correct it there.") from error
+    config = read_yaml(find_config(layer))
     if not isinstance(config, dict):
         raise TableError(
             f"{layer} is no YAML mapping: write settings such as 'trainer: {{max_epochs: 3}}'."
@@ -180,9 +179,21 @@ def _listed(callbacks: Any, told: str) -> list[Config]:  # noqa: ANN401 (whateve
     return listed
 
 
+def _stem(class_path: str) -> str:
+    """The name of a class, which may stand in YAML without its package."""
+    return class_path.rpartition(".")[2]
+
+
 def _laid_over(below: Config, above: Config) -> Config:
-    """Merge two trees; where both have a value, the upper one counts."""
+    """Merge two trees; where both have a value, the upper one counts.
+
+    Another class takes nothing of the arguments of the one before, as in `qdgs fit`.
+    """
     merged = dict(below)
+    former, new = below.get("class_path", ""), above.get("class_path", "")
+    switched = bool(former and new) and _stem(former) != _stem(new)
+    if switched and (arguments := merged.pop("init_args", None)):
+        rank_zero_warn(dropped(former, new, arguments))
     for key, value in above.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _laid_over(merged[key], value) if both else value

@@ -1,12 +1,9 @@
 """Experiments of many runs: pieces that processes work off, each leaving a file; resumable."""
 
-import contextlib
-import logging
 import multiprocessing
 import os
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,9 +11,10 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.progress import progress
+from qdgs_lightning.remarks import output_to
 
 
 class TableError(QDGSError):
@@ -84,25 +82,17 @@ def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
     """
     if not left:
         return
-    progress = Progress(
-        TextColumn("Jobs"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        speed_estimate_period=24 * 3600,
-    )
     context = multiprocessing.get_context("spawn")
     workers = ProcessPoolExecutor(
         min(processes, len(left)), mp_context=context, initializer=end_with_parent
     )
-    with workers as pool, progress:
-        task = progress.add_task("", total=len(left))
+    with workers as pool, progress("Working", len(left), unit="jobs") as meter:
         try:
             for job, seconds in _finished(left, experiment, pool, processes):
-                progress.console.print(f"{job.outcome(experiment)} ({seconds:.0f} CPU-s)")
-                progress.advance(task)
+                meter.print(f"{job.outcome(experiment)} ({seconds:.0f} CPU-s)")
+                meter.advance()
         except TableError:
-            progress.console.print("A job has failed; those that run are finished first.")
+            meter.print("A job has failed; those that run are finished first.")
             raise
         except BrokenProcessPool as error:
             raise TableError(
@@ -148,7 +138,7 @@ def work(job: Job[E], experiment: E) -> float:
     log = experiment.output / "logs" / f"{job.file(experiment).stem}_{type(job).__name__}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _output_to(log):
+        with output_to(log):
             job.run(experiment)
     except (Exception, SystemExit) as error:
         raise TableError(f"The {job} failed ({error}): see {log}, and start again.") from None
@@ -170,23 +160,3 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send what a job prints, logs and warns to a file."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    before = [logger.handlers for logger in loggers]
-    with path.open("w") as file:
-        for logger in loggers:
-            logger.handlers = [logging.StreamHandler(file)]
-        try:
-            with (
-                contextlib.redirect_stdout(file),
-                contextlib.redirect_stderr(file),
-                warnings.catch_warnings(action="ignore"),
-            ):
-                yield
-        finally:
-            for logger, handlers in zip(loggers, before, strict=True):
-                logger.handlers = handlers

@@ -19,6 +19,11 @@ from qdgs_lightning.datasets import (
     open_named_images,
 )
 from qdgs_lightning.datasets.benchmarks import spelt_out
+from qdgs_lightning.datasets.verification_folds import (
+    NUM_FOLDS,
+    unmixed_folds,
+    why_no_accuracy,
+)
 from qdgs_lightning.errors import did_you_mean
 from qdgs_lightning.seeding import seeded_generator
 
@@ -93,6 +98,7 @@ class FaceBenchmarks:
         self.seed = seed
         self.benchmarks: dict[str, VerificationPairs] = {}
         self.predict_images: NamedImages | None = None
+        self._opened = ""
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -108,16 +114,19 @@ class FaceBenchmarks:
         }
 
     def open_benchmarks(self, stage: str) -> None:
-        """Open what a stage looks at: benchmarks, or the images to embed.
+        """Open what a stage looks at: benchmarks, or the images to embed; once.
 
         Raises:
             QDGSError: A file is damaged.
             DataModuleError: The settings leave nothing to do.
         """
+        if stage == self._opened:
+            return
         if stage == "predict":
             if self.predict_path is None:
                 raise DataModuleError("Nothing to embed: set `data.init_args.predict`.")
             self.predict_images = open_named_images(self.predict_path, image_size=self.image_size)
+            self._opened = stage
             return
         names = self.test_on if stage == "test" else self.validate_on
         if names and self.benchmark_root is None:
@@ -130,12 +139,34 @@ class FaceBenchmarks:
             self.benchmarks = load_benchmarks(
                 self.benchmark_root, names, image_size=self.image_size
             )
+            self._check_folds()
             self._warn_of_unmerged(names)
         if stage != "fit" and not self.benchmarks:
             raise DataModuleError(
                 f"None of {', '.join(names) or 'no benchmarks'} is in {self.benchmark_root}: set "
                 "`data.init_args.benchmarks` to the folder that holds them."
             )
+        self._opened = stage
+
+    def _check_folds(self) -> None:
+        """Refuse benchmarks that have no accuracy, and warn of those whose accuracy means little.
+
+        Raises:
+            DataModuleError: One has too few pairs, or pairs of one kind only.
+        """
+        for name, pairs in self.benchmarks.items():
+            if reason := why_no_accuracy(pairs.is_same):
+                raise DataModuleError(
+                    f"The benchmark {name} in {self.benchmark_root} has no accuracy ({reason}): "
+                    "take it out of `data.init_args.validate_on` and `test_on`, or bring more "
+                    "pairs."
+                )
+            if unmixed := unmixed_folds(pairs.is_same):
+                warnings.warn(
+                    f"{unmixed} of the {NUM_FOLDS} folds of {name} hold pairs of one kind only, so "
+                    "that its accuracy means little: mix pairs of one person and of two.",
+                    stacklevel=3,
+                )
 
     def _check_merge(self) -> None:
         """Refuse merged groups that no test could compare, whatever benchmarks there are.
@@ -215,6 +246,11 @@ class FaceBenchmarks:
             )
             images = self.augmentation(images, generator=random)
         return images, classes
+
+    def label_names(self, labels: Sequence[Tensor]) -> list[str]:
+        """Name the identity of each training image, by its class ``[n]``."""
+        (classes,) = labels
+        return [f"identity {number}" for number in classes.tolist()]
 
     def image_loader(
         self,

@@ -2,29 +2,23 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks, FaceItem
 from qdgs_lightning.datamodules.resuming import ResumableSampler
 from qdgs_lightning.datasets import open_face_dataset
+from qdgs_lightning.datasets.face_images import FaceImages
 from qdgs_lightning.seeding import check_seed
 
-
-class FaceImages(Protocol):
-    """A dataset of ``(uint8 RGB [3, H, W], identity)``."""
-
-    num_classes: int
-
-    def __len__(self) -> int:
-        """How many images there are."""
-
-    def __getitem__(self, index: int) -> FaceItem:
-        """One of them."""
+_NOTHING = (
+    "There is nothing to train on: set `data.init_args.train`, or take SyntheticFaceDataModule for "
+    "images of a generator."
+)
 
 
 class FaceDataModule(FaceBenchmarks, LightningDataModule):
@@ -102,6 +96,11 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         self._images: FaceImages | None = None
 
     @property
+    def train_size(self) -> tuple[int, int] | None:
+        """Height and width of the training images; None where no file says so."""
+        return None if self._images is None else self._images.size
+
+    @property
     def num_classes(self) -> int:
         """How many identities the training set has.
 
@@ -109,10 +108,7 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
             DataModuleError: There is none.
         """
         if self._images is None:
-            raise DataModuleError(
-                "There is nothing to train on: set `data.init_args.train`, or take "
-                "SyntheticFaceDataModule for images of a generator."
-            )
+            raise DataModuleError(_NOTHING)
         return self._images.num_classes
 
     def setup(self, stage: str) -> None:
@@ -125,10 +121,23 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         self.open_benchmarks(stage)
         if stage != "fit":
             return
-        if self.train_path is not None and self._images is None:
-            self._images = open_face_dataset(self.train_path, on_bad_record=self.on_bad_record)
-        if self.num_classes < 2:
+        if self.open_images().num_classes < 2:
             raise DataModuleError(f"{self.train_path} holds a single identity; two are needed.")
+
+    def open_images(self) -> FaceImages:
+        """Open the training set, once, and return it.
+
+        Raises:
+            QDGSError: It is damaged.
+            DataModuleError: There is none.
+        """
+        if self._images is None:
+            if self.train_path is None:
+                raise DataModuleError(_NOTHING)
+            images = open_face_dataset(self.train_path, on_bad_record=self.on_bad_record)
+            images.check(prefer=self.image_size)
+            self._images = images
+        return self._images
 
     def train_dataloader(self) -> DataLoader[FaceItem]:
         """Load the training set in the order of the epoch.
@@ -138,11 +147,11 @@ class FaceDataModule(FaceBenchmarks, LightningDataModule):
         """
         assert self.trainer is not None
         assert self._images is not None
-        dataset = cast(Dataset[FaceItem], self._images)
+        dataset = self._images
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        if len(self._images) < self.batch_size * world:
+        if len(dataset) < self.batch_size * world:
             raise DataModuleError(
-                f"{self.train_path} has {len(self._images)} images, too few for a batch of "
+                f"{self.train_path} has {len(dataset)} images, too few for a batch of "
                 f"{self.batch_size} on {world} rank(s): lower `data.init_args.batch_size`."
             )
         order = ResumableSampler(

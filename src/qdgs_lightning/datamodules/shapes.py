@@ -1,5 +1,6 @@
 """The shapes experiment: biased images first, and then what is to make up for the bias."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -8,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from qdgs_lightning.datamodules.checks import DataModuleError, check_reload
 from qdgs_lightning.datamodules.synthetic import LatentBatch, SyntheticDataModule
-from qdgs_lightning.datasets import ShapesDataset
+from qdgs_lightning.datasets import GROUPS, ShapesDataset
 from qdgs_lightning.datasets.shapes import check_bias
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
@@ -133,6 +134,11 @@ class ShapesDataModule(SyntheticDataModule):
             return super().on_after_batch_transfer(batch, dataloader_idx)
         images, shapes, colours = cast(ShapesBatch, batch)
         return images.float() / 255, shapes, colours
+
+    def label_names(self, labels: Sequence[Tensor]) -> list[str]:
+        """Name the group of each image, by its shape ``[n]`` and colour ``[n]``."""
+        shapes, colours = labels
+        return [GROUPS[group] for group in (2 * shapes + colours).tolist()]
 
     def _renders(self, name: str, *, shuffle_epoch: int | None = None) -> DataLoader[ShapesItem]:
         """Load one of the rendered sets, in an order of the epoch's own if there is an epoch."""

@@ -381,8 +381,8 @@ class SyntheticFaceDataModule(FaceBenchmarks, SyntheticDataModule):
         assert self._drawer is not None
         edits = self._drawer.num_edits
         rank_zero_info(
-            f"{report} Each latent is drawn {edits} times: {report.smallest * edits} to "
-            f"{report.largest * edits} images of an identity."
+            f"{report}\n  each latent is drawn {edits} times: {report.smallest * edits} to "
+            f"{report.largest * edits} images of an identity"
         )
         for what, shortage in report.shortages().items():
             if what != "slots" or not self._warned_of_slots:

@@ -1,11 +1,13 @@
 """Datasets: files and renderers in, tensors out."""
 
+from qdgs_lightning.datasets.alignment import align_face
 from qdgs_lightning.datasets.benchmarks import BENCHMARKS, load_benchmarks
 from qdgs_lightning.datasets.image_folder import (
     FaceFolderDataset,
     FaceFolderError,
     open_face_dataset,
 )
+from qdgs_lightning.datasets.landmarks import AlignedFaces, read_landmarks
 from qdgs_lightning.datasets.named_images import NamedImages, open_named_images
 from qdgs_lightning.datasets.record_dataset import RecordIODataset
 from qdgs_lightning.datasets.record_packing import pack_dataset
@@ -25,6 +27,7 @@ __all__ = [
     "COLOURS",
     "GROUPS",
     "SHAPES",
+    "AlignedFaces",
     "FaceFolderDataset",
     "FaceFolderError",
     "NamedImages",
@@ -33,11 +36,13 @@ __all__ = [
     "ShapesDataset",
     "VerificationDataError",
     "VerificationPairs",
+    "align_face",
     "load_benchmarks",
     "load_rfw",
     "load_verification_pairs",
     "open_face_dataset",
     "open_named_images",
     "pack_dataset",
+    "read_landmarks",
     "write_verification_bin",
 ]

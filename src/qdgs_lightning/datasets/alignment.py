@@ -8,11 +8,10 @@ from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.geometry import ARCFACE_POINTS, similarity
 
 _TEMPLATE_SIZE = 112
-_MAX_ASPECT = 4
 
 
 class AlignmentError(QDGSError):
-    """Landmarks that fix no warp, or an image that no square can be cut from."""
+    """Landmarks that fix no warp."""
 
 
 def similarity_transform(source: Tensor, target: Tensor) -> Tensor:
@@ -76,34 +75,3 @@ def align_face(image: Tensor, landmarks: Tensor, *, size: int = 112) -> Tensor:
     grid = ((2 * places + 1) / sides - 1).float()
     warped = F.grid_sample(image[None].float(), grid[None], mode="bilinear", align_corners=False)
     return warped[0].round().clamp(0, 255).byte()
-
-
-def resize_and_crop(image: Tensor, *, size: int = 112) -> Tensor:
-    """Resize the shorter side and cut out the middle; what has the size already stays as it is.
-
-    The first is ``mx.image.resize_short``, which insightface uses on images that have another size
-    than a network takes: bicubic (a = -0.75), without averaging where the image is larger, so that
-    fine patterns alias. insightface takes square images only and so needs no crop.
-
-    Args:
-        image: uint8, shape ``[3, H, W]``.
-        size: Side of the result.
-
-    Returns:
-        uint8, shape ``[3, size, size]``.
-
-    Raises:
-        AlignmentError: One side has more than four times the length of the other.
-    """
-    height, width = image.shape[1:]
-    if (height, width) == (size, size):
-        return image
-    short = min(height, width)
-    if max(height, width) > _MAX_ASPECT * short:
-        raise AlignmentError(f"{width} x {height} pixels are no face; remove or crop the image.")
-    sides = (size * height // short, size * width // short)
-    if sides != (height, width):
-        resized = F.interpolate(image[None].float(), sides, mode="bicubic", align_corners=False)
-        image = resized[0].round().clamp(0, 255).byte()
-    top, left = (sides[0] - size) // 2, (sides[1] - size) // 2
-    return image[:, top : top + size, left : left + size].contiguous()

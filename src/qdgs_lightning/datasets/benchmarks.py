@@ -18,7 +18,8 @@ def load_benchmarks(
 ) -> dict[str, VerificationPairs]:
     """Load those of some verification sets that are there.
 
-    Each is looked for as ``ROOT/NAME.bin`` and as a folder ``ROOT/NAME`` with a list of pairs.
+    Each is looked for as ``ROOT/NAME.bin`` and as a folder ``ROOT/NAME`` with a list of pairs; the
+    folders ``NAME/memfile`` that AdaFace makes of them are named and left out.
     ``rfw`` stands for ``rfw_african``, ``rfw_asian``, ``rfw_caucasian`` and ``rfw_indian``; those
     are also looked for as `load_rfw` does, in ``ROOT/rfw``, ``ROOT/RFW`` and ``ROOT``.
 
@@ -44,8 +45,15 @@ def load_benchmarks(
             absent.append(name)
         else:
             sets[name] = found
+    for name in absent:
+        if (memfile := root / name / "memfile").is_dir():
+            warnings.warn(
+                f"{memfile} is a copy that AdaFace's convert.py made and is not read; bring the "
+                f"{name}.bin of which it was made.",
+                stacklevel=2,
+            )
     if absent:
-        expected = ", ".join(str(root / f"{name}.bin") for name in absent)
+        expected = ", ".join(str(root.absolute() / f"{name}.bin") for name in absent)
         warnings.warn(
             f"These verification sets are left out, since there is no {expected}, nor folders of "
             "these names.",
@@ -62,7 +70,7 @@ def spelt_out(names: Sequence[str]) -> list[str]:
 def _find(root: Path, name: str, *, image_size: int) -> VerificationPairs | None:
     """Load a set, or return None where it is absent."""
     for path in (root / f"{name}.bin", root / name):
-        if path.exists():
+        if path.exists() and not (path / "memfile").is_dir():
             return load_verification_pairs(path, name=name, image_size=image_size)
     if name in _RFW:
         for folder in (root / "rfw", root / "RFW", root):

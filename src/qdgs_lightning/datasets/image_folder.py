@@ -1,19 +1,26 @@
 """Face images as files, in a folder for each identity."""
 
+import os
+import warnings
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import make_dataset
 
 from qdgs_lightning.datasets.face_images import FaceImages, OnBadRecord
+from qdgs_lightning.datasets.folder_walk import visible, walk_files
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
 from qdgs_lightning.datasets.record_dataset import RecordIODataset
 from qdgs_lightning.errors import QDGSError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+"""What names of images end in, in any case; those that torchvision's ImageFolder takes."""
+
+UNREAD_SUFFIXES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jfif", ".tga", ".npy", ".raw")
+"""Images that are not read; a set that has some is told how many are left out."""
 
 
 class FaceFolderError(QDGSError):
@@ -27,11 +34,13 @@ class FaceFiles(NamedTuple):
         identities: Names of the folders within, sorted; the place of one is its label.
         paths: The images, those of one identity after those of another, sorted by name.
         labels: The identity of each.
+        unread: How many files there are of each of `UNREAD_SUFFIXES`.
     """
 
     identities: list[str]
     paths: list[str]
     labels: list[int]
+    unread: Counter[str]
 
     @property
     def empty(self) -> list[str]:
@@ -43,11 +52,14 @@ class FaceFiles(NamedTuple):
 def find_faces(root: Path) -> FaceFiles:
     """List a folder of identities as torchvision's ImageFolder does; deeper folders count too.
 
+    Folders and files whose names begin with a dot are none; see `visible`.
+
     Raises:
         FaceFolderError: It cannot be read, or has no folder within.
     """
     try:
-        identities = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+        os.listdir(root)  # raises where a pattern would match nothing
+        identities = [entry.name for entry in visible(root) if entry.is_dir()]
     except OSError as error:
         raise FaceFolderError(
             f"{root} cannot be read ({error.strerror}); name a folder with one folder for each "
@@ -57,9 +69,21 @@ def find_faces(root: Path) -> FaceFiles:
         raise FaceFolderError(
             f"{root} has no folder within; images belong into one folder for each identity."
         )
-    places = {name: label for label, name in enumerate(identities)}
-    found = make_dataset(str(root), places, extensions=IMAGE_SUFFIXES, allow_empty=True)
-    return FaceFiles(identities, [path for path, _ in found], [label for _, label in found])
+    found = FaceFiles(identities, [], [], Counter())
+    for label, name in enumerate(identities):
+        for path in walk_files(root / name):
+            suffix = os.path.splitext(path)[1].lower()
+            if suffix in IMAGE_SUFFIXES:
+                found.paths.append(path)
+                found.labels.append(label)
+            elif suffix in UNREAD_SUFFIXES:
+                found.unread[suffix] += 1
+    return found
+
+
+def unread_images(files: FaceFiles) -> str:
+    """Count images of formats that are not read, in words; an empty string if there are none."""
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in files.unread.most_common())
 
 
 class FaceFolderDataset(FaceImages):
@@ -90,13 +114,21 @@ class FaceFolderDataset(FaceImages):
     def __init__(self, root: str | Path, *, on_bad_record: OnBadRecord = "raise") -> None:
         super().__init__(on_bad_record=on_bad_record)
         self.root = Path(root)
-        self.identities, self.paths, self._labels = found = find_faces(self.root)
+        found = find_faces(self.root)
+        self.identities, self.paths, self._labels, _ = found
         self.num_classes = len(self.identities)
         if found.empty:
-            others = f", nor have {len(found.empty) - 1} more" if len(found.empty) > 1 else ""
+            others = f", but {told} that are not read" if (told := unread_images(found)) else ""
+            others += f", nor have {len(found.empty) - 1} more" if len(found.empty) > 1 else ""
             raise FaceFolderError(
                 f"{self.root / found.empty[0]} has no image ({', '.join(IMAGE_SUFFIXES)}){others}; "
                 "remove what is no identity."
+            )
+        if told := unread_images(found):
+            warnings.warn(
+                f"{self.root} has {told} files, which are not read; convert them to one of "
+                f"{', '.join(IMAGE_SUFFIXES)}.",
+                stacklevel=2,
             )
 
     def __len__(self) -> int:
@@ -149,7 +181,7 @@ def find_records(folder: Path) -> Path | None:
     Raises:
         FaceFolderError: There are several, and none is ``train.rec``.
     """
-    records = sorted(folder.glob("*.rec"))
+    records = visible(folder, "*.rec")
     train = folder / "train.rec"
     if train in records or not records:
         return train if records else None
@@ -181,8 +213,8 @@ def open_face_dataset(
     if not path.is_dir():
         reason = "is a file" if path.exists() else "is not there"
         raise FaceFolderError(
-            f"{path} {reason}; name a .rec file, a folder that holds one, or a folder of "
-            "identities."
+            f"{path.absolute()} {reason}; name a .rec file, a folder that holds one, or a folder "
+            "of identities."
         )
     if (records := find_records(path)) is not None:
         return RecordIODataset(path, name=records.stem, on_bad_record=on_bad_record)

@@ -7,7 +7,14 @@ from PIL import Image
 
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError
 
-_SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "BMP": ".bmp", "WEBP": ".webp"}
+_SUFFIXES = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "BMP": ".bmp",
+    "WEBP": ".webp",
+    "PPM": ".ppm",
+    "TIFF": ".tif",
+}
 _COLOURS = {"1": "black and white", "L": "grey", "LA": "grey", "P": "palette", "PA": "palette"}
 
 
@@ -15,7 +22,7 @@ class ImageHeader(NamedTuple):
     """Format and size of an image file.
 
     Attributes:
-        format: JPEG, PNG, BMP or WEBP.
+        format: As of `FORMATS` of `image_decoding`.
         mode: How pixels are kept, as Pillow names it: RGB, L, CMYK and others.
         height: In pixels.
         width: In pixels.

@@ -1,6 +1,5 @@
 """Images of any source with their names, for what is done to each of them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,8 +7,14 @@ from typing import Any, Protocol
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from qdgs_lightning.datasets.image_folder import FaceFolderDataset, open_face_dataset
-from qdgs_lightning.datasets.verification import load_verification_pairs
+from qdgs_lightning.datasets.face_images import FaceImages
+from qdgs_lightning.datasets.image_folder import (
+    FaceFolderDataset,
+    find_records,
+    open_face_dataset,
+)
+from qdgs_lightning.datasets.image_tree import ImageTree
+from qdgs_lightning.datasets.verification_bin import read_bin_images
 
 
 class _Images(Protocol):
@@ -39,16 +44,22 @@ class NamedImages(Dataset[tuple[Tensor, int]]):
         return self.images[index][0], index
 
 
-def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages:
-    """Open images for `qdgs predict`.
+def open_named_images(
+    path: str | Path, *, image_size: int = 112, one_size: bool = True
+) -> NamedImages:
+    """Open images for what is done to each of them.
 
     Args:
-        path: A training set, see `open_face_dataset`, or the ``.bin`` file of a benchmark.
+        path: A ``.rec`` file or a folder that holds one, a folder of images, with one folder for
+            each identity or flat, or the ``.bin`` file of a benchmark.
         image_size: Side to which the images of a benchmark are brought.
+        one_size: Whether images go into batches, so that one of another size than the others is
+            named at once; see `FaceImages.check`.
 
     Returns:
         The images. Those of records are called by their keys, those of folders by their paths below
-        the folder, and those of a benchmark by their places.
+        the folder, and those of a benchmark by their places in the file: each is there as often as
+        it stands in a pair, and images 2k and 2k + 1 are pair k.
 
     Raises:
         QDGSError: There is nothing of the kind, or it is damaged.
@@ -58,12 +69,16 @@ def open_named_images(path: str | Path, *, image_size: int = 112) -> NamedImages
     """
     path = Path(path)
     if path.suffix == ".bin":
-        pairs = load_verification_pairs(path, image_size=image_size)
-        places = range(len(pairs))
-        return NamedImages(pairs, names=[str(i) for i in places], identities=[-1 for _ in places])
-    faces = open_face_dataset(path)
-    if isinstance(faces, FaceFolderDataset):
-        names = [os.path.relpath(file, faces.root) for file in faces.paths]
+        images = read_bin_images(path, image_size=image_size)
+        places = range(len(images))
+        return NamedImages(images, names=[str(i) for i in places], identities=[-1 for _ in places])
+    if path.is_dir() and find_records(path) is None:
+        faces: FaceImages = (tree := ImageTree(path))
+        names, labels = tree.names, tree.labels
     else:
-        names = [str(key) for key in faces.keys.tolist()]
-    return NamedImages(faces, names=names, identities=faces.labels.tolist())
+        faces = records = open_face_dataset(path)
+        assert not isinstance(records, FaceFolderDataset)  # which is the case above
+        names, labels = [str(key) for key in records.keys.tolist()], records.labels
+    if one_size:
+        faces.check(prefer=image_size)
+    return NamedImages(faces, names=names, identities=labels.tolist())

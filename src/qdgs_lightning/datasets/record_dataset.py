@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import DownloadColumn
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qdgs_lightning.datasets.face_images import FaceImages, OnBadRecord
@@ -20,7 +20,10 @@ from qdgs_lightning.datasets.record_index import (
     rebuild_index,
 )
 from qdgs_lightning.datasets.recordio import Record, RecordFile, RecordIOError
-from qdgs_lightning.progress import passing_bar
+from qdgs_lightning.progress import progress
+
+_PROBES = 1000
+_DAMAGED = 0.01  # share of labels out of range up to which single records are damaged
 
 
 class RecordIODataset(FaceImages):
@@ -76,25 +79,29 @@ class RecordIODataset(FaceImages):
     @cached_property
     def labels(self) -> Tensor:
         """The identity of every image, int64, shape ``[n]``; -1 where a label is no identity."""
-        places = np.searchsorted(self._index.keys, self.keys)
-        offsets = self._index.offsets[places]
-        labels, known = self._file.scalar_headers(offsets)
-        for row in np.flatnonzero(~known):
-            key = int(self.keys[row])
-            labels[row] = read_record(self._file, self._index, key).labels[0]
+        labels = self._labels_of(np.arange(len(self)))
         whole = np.isfinite(labels) & (labels >= 0) & (labels == np.floor(labels))
         return torch.from_numpy(np.where(whole, labels, -1).astype(np.int64))
+
+    def _labels_of(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the labels of images as they stand in the file, shape ``[m]``."""
+        keys = self.keys[rows]
+        offsets = self._index.offsets[np.searchsorted(self._index.keys, keys)]
+        labels, known = self._file.scalar_headers(offsets)
+        for place in np.flatnonzero(~known):
+            labels[place] = read_record(self._file, self._index, int(keys[place])).labels[0]
+        return labels
 
     def record(self, index: int) -> Record:
         """Return the record of an image.
 
         Raises:
-            RecordIOError: It is damaged, holds nothing, or its label is no identity.
+            RecordIOError: It is damaged, holds nothing, or its label is no whole number.
         """
         key = int(self.keys[index])
         record = read_record(self._file, self._index, key)
         label = record.labels[0]
-        if not (label.is_integer() and 0 <= label < self.num_classes):
+        if not (label.is_integer() and label >= 0):
             raise self._error(key, f"its label is {label:g}, not one of {self.num_classes}")
         if not record.payload:
             raise self._error(key, "it holds no image")
@@ -120,13 +127,35 @@ class RecordIODataset(FaceImages):
         """Decode one image.
 
         Raises:
-            RecordIOError: The record is damaged.
+            RecordIOError: The record is damaged, or its label is none of the identities.
         """
         record = self.record(row)
+        label = int(record.labels[0])
+        if label >= self.num_classes:
+            raise self._error(
+                int(self.keys[row]), f"its label is {label}, not one of {self.num_classes}"
+            )
         try:
-            return decode_rgb(record.payload), int(record.labels[0])
+            return decode_rgb(record.payload), label
         except ImageDecodingError as error:
             raise self._error(int(self.keys[row]), str(error)) from error
+
+    def check(self, *, prefer: int | None = None) -> None:
+        """Compare labels with the number of identities, and sizes as `FaceImages.check` does.
+
+        Raises:
+            RecordIOError: Labels have gaps or do not begin at 0, as in a set that was filtered, so
+                that many lie beyond the number of identities; or sizes differ.
+        """
+        rows = np.linspace(0, len(self) - 1, min(len(self), _PROBES)).astype(int)
+        labels = self._labels_of(rows)
+        if (labels >= self.num_classes).mean() > _DAMAGED:
+            raise RecordIOError(
+                f"Labels of {self._file.path} run from {labels.min():g} to {labels.max():g} for "
+                f"{self.num_classes} identities; number them anew from 0: qdgs data pack --source "
+                f"{self._file.path} --output NEW."
+            )
+        super().check(prefer=prefer)
 
     def _check_property(self) -> None:
         """Compare the number of classes with that in the file ``property``, where there is one."""
@@ -154,9 +183,9 @@ def _open_index(path: Path, file: RecordFile) -> RecordIndex:
             return read_index(path, file)
         except RecordIOError as error:
             warnings.warn(f"{error} Going through {file.path} instead.", stacklevel=4)
-    with passing_bar(f"Indexing {file.path.name}", DownloadColumn()) as progress:
-        task = progress.add_task("", total=len(file.data))
-        index = rebuild_index(file, lambda done: progress.update(task, completed=done))
+    doing = f"Indexing {file.path.name}"
+    with progress(doing, len(file.data), unit="bytes", brief=True) as meter:
+        index = rebuild_index(file, meter.update)
     if missing:
         try:
             index.save(path)

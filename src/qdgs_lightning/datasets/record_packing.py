@@ -9,12 +9,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import center_crop, resize
 
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
 from qdgs_lightning.datasets.image_header import ImageHeader, image_header
 from qdgs_lightning.datasets.record_writer import write_record_dataset
 from qdgs_lightning.datasets.recordio import RecordIOError
+from qdgs_lightning.datasets.resizing import ResizingError, fit_square
+from qdgs_lightning.errors import QDGSError
 
 
 class LabelledImages(Protocol):
@@ -110,19 +111,6 @@ def labels_of(dataset: LabelledImages) -> Tensor:
     return torch.as_tensor(labels, dtype=torch.int64)
 
 
-def fit_square(image: Tensor, size: int) -> Tensor:
-    """Bring the shorter side of an image to a size and keep the middle of the longer one.
-
-    Args:
-        image: uint8, shape ``[3, H, W]``.
-        size: In pixels.
-
-    Returns:
-        uint8, shape ``[3, size, size]``.
-    """
-    return center_crop(resize(image, [size], antialias=True), [size, size])  # type: ignore[no-any-return]
-
-
 def encode_jpeg(image: Tensor, *, quality: int = 95) -> bytes:
     """Encode an image as JPEG.
 
@@ -141,6 +129,7 @@ def resized_jpeg(data: bytes, *, size: int, quality: int = 95) -> bytes:
 
     Raises:
         ImageDecodingError: It cannot be decoded.
+        ResizingError: No square can be cut from it.
     """
     return encode_jpeg(fit_square(decode_rgb(data), size), quality=quality)
 
@@ -153,7 +142,7 @@ def _load(
         data = dataset.encoded(row)
         try:
             return data if size is None else resized_jpeg(data, size=size, quality=quality)
-        except ImageDecodingError as error:
+        except (ImageDecodingError, ResizingError) as error:
             raise _bad(dataset, row, error) from error
     image, label = dataset[row]
     if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
@@ -176,7 +165,7 @@ def _header(dataset: LabelledImages, row: int, data: bytes) -> ImageHeader:
         raise _bad(dataset, row, error) from error
 
 
-def _bad(dataset: LabelledImages, row: int, error: ImageDecodingError) -> RecordIOError:
+def _bad(dataset: LabelledImages, row: int, error: QDGSError) -> RecordIOError:
     """Say which image cannot be packed."""
     reason = str(error).rstrip(".")
     return RecordIOError(f"Cannot pack {_source(dataset, row)} ({reason}); remove or mend it.")

@@ -123,7 +123,8 @@ class RecordFile:
                 with self.path.open("rb") as file:
                     self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
-                raise RecordIOError(f"{self.path} cannot be read: {error}.") from error
+                reason = getattr(error, "strerror", None) or error
+                raise RecordIOError(f"{self.path.absolute()} cannot be read: {reason}.") from error
         return self._data
 
     def read(self, offset: int) -> bytes:

@@ -16,8 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from qdgs_lightning.datasets.pair_people import find_people
+from qdgs_lightning.datasets.pairs_list import read_pairs_file
 from qdgs_lightning.datasets.verification_bin import read_verification_bin
-from qdgs_lightning.datasets.verification_pairs import located, read_pairs_file
+from qdgs_lightning.datasets.verification_pairs import located
 from qdgs_lightning.datasets.verification_set import (
     ImageFiles,
     VerificationDataError,
@@ -88,7 +90,7 @@ def _read_tree(root: Path, race: str, *, name: str, image_size: int) -> Verifica
     texts = root / "txts" / race
     pairs_file, landmarks_file = texts / f"{race}_pairs.txt", texts / f"{race}_lmk.txt"
     found = read_pairs_file(pairs_file)
-    paths, pairs, is_same = located(found, root / "data" / race, listed_in=pairs_file)
+    paths, pairs, is_same = located(found.pairs, root / "data" / race, listed_in=pairs_file)
     landmarks = _read_landmarks(landmarks_file)
     absent = [path for path in paths if _key(path) not in landmarks]
     if absent:
@@ -103,6 +105,8 @@ def _read_tree(root: Path, race: str, *, name: str, image_size: int) -> Verifica
         pairs=pairs,
         is_same=is_same,
         image_size=image_size,
+        dialect=f"{pairs_file}, {found.dialect}",
+        people=find_people(paths, pairs, is_same),
     )
 
 

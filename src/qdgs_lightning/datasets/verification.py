@@ -36,7 +36,9 @@ def load_verification_pairs(
     if path.is_dir():
         return read_verification_folder(path, pairs=pairs, name=name, image_size=image_size)
     if not path.exists():
-        raise VerificationDataError(f"There is no {path}; give a .bin file or a folder of images.")
+        raise VerificationDataError(
+            f"There is no {path.absolute()}; give a .bin file or a folder of images."
+        )
     if pairs is not None:
         raise VerificationDataError(
             f"{path} is a file and has its pairs in it; leave out {pairs}, or give a folder."

@@ -2,8 +2,9 @@
 
 Such a file is a pickle of two lists: encoded images, two for each pair, and whether each pair is of
 one person. Since a pickle from a download can hold any program, it is read as data: nothing of it
-is imported or executed. Images are ``bytes``, strings of Python 2, or numpy arrays of bytes (what
-``cv2.imencode`` returns) that were pickled by numpy 1 or 2 with any protocol.
+is imported or executed. Images are ``bytes``, bytearrays, strings of Python 2, or numpy arrays of
+bytes (what ``cv2.imencode`` returns) that were pickled by numpy 1 or 2 with any protocol from 0 to
+5; see `verification_tree` for the forms of both lists.
 """
 
 import pickle
@@ -11,23 +12,23 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from qdgs_lightning.datasets.image_decoding import decode_rgb
+from qdgs_lightning.datasets.verification_folds import dealt_out
 from qdgs_lightning.datasets.verification_set import (
     VerificationDataError,
     VerificationPairs,
     unique_pairs,
 )
+from qdgs_lightning.datasets.verification_tree import Payload, bytes_of, images_and_labels
 from qdgs_lightning.files import replacing
-from qdgs_lightning.pickled_numpy import ARRAY_CALLS, ARRAY_NAMES, SCALAR_CALLS, Array
-from qdgs_lightning.pickles import Budget, PickleError, Span, load
+from qdgs_lightning.pickled_numpy import ARRAY_CALLS, ARRAY_NAMES, BYTE_ARRAY_CALLS, SCALAR_CALLS
+from qdgs_lightning.pickles import Budget, PickleError, load
 
-_CALLS = {**SCALAR_CALLS, **ARRAY_CALLS}
+_CALLS = {**SCALAR_CALLS, **ARRAY_CALLS, **BYTE_ARRAY_CALLS}
 # An array takes 30; so a hundred thousand of them, where the largest known set has 14,000.
 _MAX_OPCODES = 3_000_000
 _PROTOCOL = 4  # every Python 3 in use reads it
@@ -44,7 +45,7 @@ class BinImages:
     """
 
     def __init__(
-        self, path: Path, data: mmap, *, payloads: list[Span | bytes], places: list[int]
+        self, path: Path, data: mmap, *, payloads: list[Payload], places: list[int]
     ) -> None:
         self._path = path
         self._payloads = payloads
@@ -66,7 +67,7 @@ class BinImages:
         """Return the bytes of an image."""
         if self._data is None:
             self._data = _mapped(self._path)
-        return _bytes(self._data, self._payloads[index])
+        return bytes_of(self._data, self._payloads[index])
 
     def describe(self, index: int) -> str:
         """Say which image of the file it is."""
@@ -78,6 +79,9 @@ def read_verification_bin(
 ) -> VerificationPairs:
     """Read a ``.bin`` file; nothing in it is executed, and images stay in the file.
 
+    Pairs keep the order of the file, but for one that has all pairs of one kind first; see
+    `verification_folds`.
+
     Args:
         path: The file.
         name: Of the set; None takes the file's.
@@ -88,27 +92,43 @@ def read_verification_bin(
             file.
     """
     path = Path(path)
-    data = _mapped(path)
-    try:
-        budget = Budget(len(data), max_opcodes=_MAX_OPCODES, kind="verification set")
-        tree = load(data, budget=budget, calls=_CALLS, names=ARRAY_NAMES, spans=True)
-        bins, is_same = _two_lists(data, tree)
-        payloads = [_payload(entry, number) for number, entry in enumerate(bins)]
-    except PickleError as error:
-        raise VerificationDataError(
-            f"{path} is no verification set that can be read: {error}; bring another copy."
-        ) from error
+    data, payloads, labels = _read(path)
     # An image that stands in several pairs was encoded as often, to the same bytes.
-    digests: dict[bytes | Span, bytes] = {}
+    digests: dict[Payload, bytes] = {}
     for payload in payloads:
         if payload not in digests:
-            digests[payload] = blake2b(_bytes(data, payload), digest_size=16).digest()
+            digests[payload] = blake2b(bytes_of(data, payload), digest_size=16).digest()
     first, pairs = unique_pairs([digests[payload] for payload in payloads])
+    order = dealt_out(labels)
     return VerificationPairs(
         name or path.stem,
         BinImages(path, data, payloads=[payloads[place] for place in first], places=first),
-        pairs=pairs,
-        is_same=torch.tensor(is_same),
+        pairs=pairs[order],
+        is_same=torch.tensor(labels)[order],
+        image_size=image_size,
+    )
+
+
+def read_bin_images(path: str | Path, *, image_size: int = 112) -> VerificationPairs:
+    """Read a ``.bin`` file with all its images in its own order, repeated ones too.
+
+    Images 2k and 2k + 1 are pair k of the file, as for insightface's tools.
+
+    Args:
+        path: The file.
+        image_size: Side of the images.
+
+    Raises:
+        VerificationDataError: As of `read_verification_bin`.
+    """
+    path = Path(path)
+    data, payloads, labels = _read(path)
+    places = list(range(len(payloads)))
+    return VerificationPairs(
+        path.stem,
+        BinImages(path, data, payloads=payloads, places=places),
+        pairs=torch.tensor(places).view(-1, 2),
+        is_same=torch.tensor(labels),
         image_size=image_size,
     )
 
@@ -141,6 +161,23 @@ def write_verification_bin(
         pickle.dump((payloads, labels), file, protocol=_PROTOCOL)
 
 
+def _read(path: Path) -> tuple[mmap, list[Payload], list[bool]]:
+    """Return the file, its images and its labels, all in the order of the file.
+
+    Raises:
+        VerificationDataError: As of `read_verification_bin`.
+    """
+    data = _mapped(path)
+    try:
+        budget = Budget(len(data), max_opcodes=_MAX_OPCODES, kind="verification set")
+        tree = load(data, budget=budget, calls=_CALLS, names=ARRAY_NAMES, spans=True)
+        return data, *images_and_labels(data, tree)
+    except PickleError as error:
+        raise VerificationDataError(
+            f"{path} is no verification set that can be read: {error}; bring another copy."
+        ) from error
+
+
 def _mapped(path: Path) -> mmap:
     """Map a file into memory."""
     try:
@@ -148,38 +185,3 @@ def _mapped(path: Path) -> mmap:
             return mmap(file.fileno(), 0, access=ACCESS_READ)
     except (OSError, ValueError) as error:
         raise VerificationDataError(f"{path} cannot be read: {error}.") from error
-
-
-def _two_lists(data: mmap, tree: object) -> tuple[list[Any], list[bool]]:
-    """Return images and labels, if that is what a file holds."""
-    if not isinstance(tree, tuple | list) or len(tree) != 2:
-        raise PickleError("it holds no pair of lists, images and labels")
-    bins, labels = tree
-    if isinstance(labels, Array):
-        labels = np.frombuffer(_bytes(data, labels.data), f"<{labels.dtype.format}").tolist()
-    if not isinstance(bins, list | tuple) or not isinstance(labels, list | tuple):
-        raise PickleError("it holds no pair of lists, images and labels")
-    if not labels or len(bins) != 2 * len(labels):
-        raise PickleError(
-            f"it holds {len(bins)} images and {len(labels)} labels, where each label needs two"
-        )
-    for number, label in enumerate(labels):
-        if not isinstance(label, int) or label not in (0, 1):
-            raise PickleError(f"its label {number} is neither true nor false")
-    return list(bins), [bool(label) for label in labels]
-
-
-def _payload(entry: object, number: int) -> bytes | Span:
-    """Return the bytes of an image, or where they are."""
-    if isinstance(entry, Array) and entry.dtype.format == "B":
-        entry = entry.data
-    if not isinstance(entry, bytes | Span):
-        raise PickleError(f"its image {number} is no bytes")
-    return entry
-
-
-def _bytes(data: mmap, payload: bytes | Span) -> bytes:
-    """Return what may have been left in the file."""
-    if isinstance(payload, bytes):
-        return payload
-    return data[payload.start : payload.start + payload.length]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from qdgs_lightning.datasets.alignment import AlignmentError, align_face, resize_and_crop
+from qdgs_lightning.datasets.alignment import AlignmentError, align_face
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
+from qdgs_lightning.datasets.resizing import ResizingError, fit_square
 from qdgs_lightning.errors import QDGSError
 
 
@@ -45,14 +46,18 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         source: Where the images come from.
         pairs: Which two images form each pair, int64, shape ``[n, 2]``.
         is_same: Whether a pair is of one person, bool, shape ``[n]``.
-        image_size: Side of the images; those of another size are treated as insightface does, see
-            `resize_and_crop`.
+        image_size: Side of the images; those of another size are resized by `fit_square`.
+
+        dialect: The list of pairs and how it was read, in words; empty where there is none.
+        people: Whom each image shows, int64, shape ``[len(source)]``; None where it is not known.
 
     Attributes:
         name: As above.
+        dialect: As above.
         pairs: As above; their order is that of the folds.
         is_same: As above.
         image_size: As above.
+        people: As above.
 
     Raises:
         VerificationDataError: There is no pair, or shapes differ.
@@ -73,6 +78,8 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         pairs: Tensor,
         is_same: Tensor,
         image_size: int = 112,
+        dialect: str = "",
+        people: Tensor | None = None,
     ) -> None:
         if image_size < 1:
             raise VerificationDataError(
@@ -87,6 +94,8 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
         self.pairs = pairs
         self.is_same = is_same
         self.image_size = image_size
+        self.dialect = dialect
+        self.people = people
         self._source = source
 
     def __len__(self) -> int:
@@ -103,8 +112,8 @@ class VerificationPairs(Dataset[tuple[Tensor, int]]):
             raise IndexError(index)
         index %= len(self)
         try:
-            return resize_and_crop(self._source.load(index), size=self.image_size), index
-        except (ImageDecodingError, AlignmentError, OSError) as error:
+            return fit_square(self._source.load(index), self.image_size), index
+        except (ImageDecodingError, AlignmentError, ResizingError, OSError) as error:
             raise VerificationDataError(
                 f"Image {index} of {self.name}, {self._source.describe(index)}, is bad "
                 f"({str(error).rstrip('.')}); bring another copy of the set."

@@ -6,6 +6,7 @@ from qdgs_lightning.figures.elite_grid import elite_grid
 from qdgs_lightning.figures.fairness_curve import fairness_curve
 from qdgs_lightning.figures.group_bars import group_bars
 from qdgs_lightning.figures.identity_sheet import identity_sheet
+from qdgs_lightning.figures.image_sheet import image_sheet
 from qdgs_lightning.figures.measure_density import measure_density
 from qdgs_lightning.figures.roc import roc_figure
 
@@ -16,6 +17,7 @@ __all__ = [
     "fairness_curve",
     "group_bars",
     "identity_sheet",
+    "image_sheet",
     "measure_density",
     "roc_figure",
 ]

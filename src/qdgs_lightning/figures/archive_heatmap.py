@@ -5,6 +5,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.figures.measure_axis import measure_label
 from qdgs_lightning.search.archive import Archive
 
 _EMPTY = "0.85"
@@ -13,7 +14,8 @@ _EMPTY = "0.85"
 def archive_heatmap(archive: Archive, *, measures: tuple[int, int] = (0, 1)) -> Figure:
     """Draw the objective over two measures of an archive; cells without an elite are grey.
 
-    Where there are more than two measures, a cell shows its best elite over all the others.
+    Where there are more than two measures, a cell shows its best elite over all the others. Axes
+    are labelled by the names of the measures and, where the archive knows them, their two ends.
 
     Args:
         archive: The archive, of two measures or more.
@@ -47,7 +49,9 @@ def archive_heatmap(archive: Archive, *, measures: tuple[int, int] = (0, 1)) -> 
     )
     figure.colorbar(image, ax=axes, label="objective (higher is better)")
     best_of = "" if len(names) == 2 else ", best over the other measures"
-    axes.set(xlabel=names[x], ylabel=names[y])
+    ends = archive.metadata.measure_ends
+    axes.set_xlabel(measure_label(names[x], ends[x], inches=4.6))
+    axes.set_ylabel(measure_label(names[y], ends[y], inches=4.4))
     stats = archive.stats
     axes.set_title(
         f"{stats.num_elites:,} elites, coverage {stats.coverage:.1%}, "

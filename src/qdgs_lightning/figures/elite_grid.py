@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.figures.measure_axis import Ends, measure_label
 
 _EMPTY = 0.85
 
@@ -16,6 +17,7 @@ def elite_grid(
     names: tuple[str, str],
     ranges: tuple[tuple[float, float], tuple[float, float]] | None = None,
     shape: tuple[int, int] = (10, 10),
+    ends: tuple[Ends | None, Ends | None] = (None, None),
 ) -> Figure:
     """Lay images out over two measures, each where its measures say.
 
@@ -29,9 +31,11 @@ def elite_grid(
         ranges: Lowest and highest value of each axis; what lies outside counts to the edge.
             None takes them from the measures.
         shape: Tiles along the horizontal and the vertical axis.
+        ends: Descriptions of each measure's low and high end, as `Archive.metadata.measure_ends`
+            has them; None where there are none.
 
     Returns:
-        A figure of about 8 x 8 inches, its axes labelled in the measures' units.
+        A figure of about 8 x 8 inches, its axes labelled by the measures and their ends.
 
     Raises:
         QDGSError: There is no image, or images and measures do not fit each other.
@@ -59,7 +63,8 @@ def elite_grid(
         for edge in torch.linspace(float(low[axis]), float(high[axis]), shape[axis] + 1)[1:-1]:
             draw_line(float(edge), color=str(_EMPTY), linewidth=0.8)
     axes.set_aspect((extent[1] - extent[0]) / (extent[3] - extent[2]) * shape[1] / shape[0])
-    axes.set(xlabel=names[0], ylabel=names[1])
+    axes.set_xlabel(measure_label(names[0], ends[0], inches=7))
+    axes.set_ylabel(measure_label(names[1], ends[1], inches=7))
     filled = len(torch.unique(tile, dim=0))
     axes.set_title(
         f"{len(images):,} images in {filled} of {shape[0] * shape[1]} tiles", fontsize="medium"

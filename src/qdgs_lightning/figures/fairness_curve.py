@@ -6,9 +6,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.figures.percent_axis import percent_ticks
 
 
 def fairness_curve(
@@ -27,8 +28,8 @@ def fairness_curve(
         heading: Stands above all.
 
     Returns:
-        A figure of 7.2 x 5.6 inches. Both panels share the epochs; legends hold the last values,
-        the highest first.
+        A figure of 7.2 x 5.6 inches. Both panels share the epochs and are in percent;
+        legends hold the last values, the highest first.
 
     Raises:
         QDGSError: There is no measurement, group or ratio, or their numbers differ.
@@ -46,13 +47,14 @@ def fairness_curve(
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 3])
     # Ratios are grey, lest they be taken for groups.
-    _draw(above, epochs, ratios, form="{:.3f}", colours=("0.15", "0.55"))
+    _draw(above, epochs, ratios, colours=("0.15", "0.55"))
     # Made to be told apart by colour-blind readers.
-    _draw(below, epochs, accuracies, form="{:.1%}", colours=mpl.color_sequences["petroff10"])
-    above.set(ylabel="disparate impact")
+    _draw(below, epochs, accuracies, colours=mpl.color_sequences["petroff10"])
+    above.set(ylabel="disparate impact\n(ratio of accuracies)")
     above.set_title(heading, fontsize="medium")
     below.set(xlabel="epochs trained", ylabel="accuracy")
-    below.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    for axes in (above, below):
+        axes.yaxis.set_major_formatter(percent_ticks())
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.align_ylabels()
     return figure
@@ -63,7 +65,6 @@ def _draw(
     epochs: Sequence[float],
     curves: Mapping[str, Sequence[float]],
     *,
-    form: str,
     colours: Sequence[Any],
 ) -> None:
     """Draw lines with a point for each measurement, and a legend beside them."""
@@ -75,7 +76,7 @@ def _draw(
             markersize=3.5,
             linewidth=1.8,
             color=colours[index % len(colours)],
-            label=f"{name}  {form.format(values[-1])}",
+            label=f"{name}  {values[-1]:.1%}",
         )
     handles, labels = axes.get_legend_handles_labels()
     last = [values[-1] for values in curves.values()]

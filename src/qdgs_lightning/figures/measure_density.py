@@ -9,9 +9,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.figures.measure_axis import Ends, measure_label
+from qdgs_lightning.figures.percent_axis import percent_ticks
 from qdgs_lightning.search.archive import Archive
 
 _EMPTY = "0.85"
@@ -25,6 +28,7 @@ def measure_density(
     weights: Mapping[str, Tensor] | None = None,
     archives: Mapping[str, Archive] | None = None,
     cuts: Mapping[str, Sequence[float]] | None = None,
+    ends: Mapping[str, Ends] | None = None,
 ) -> Figure:
     """Draw the density of sets of images over pairs of measures.
 
@@ -38,6 +42,7 @@ def measure_density(
         weights: For each set how often each image counts, shape ``[n]``; once if left out.
         archives: For those of the sets that come from one, the archive.
         cuts: For some measures where classes end, drawn as lines.
+        ends: For some measures descriptions of their low and high end, for the labels of axes.
 
     Returns:
         A figure of about 3.4 inches a panel.
@@ -53,7 +58,7 @@ def measure_density(
             f"Measures of shapes {shapes} called {', '.join(names)} have no density over pairs: "
             "give one set of images or more, and two measures or more of each."
         )
-    archives = archives or {}
+    archives, ends = archives or {}, ends or {}
     pairs = list(combinations(range(width), 2))
     panels = [(name, False) for name in measures] + [(name, True) for name in archives]
     panels.sort(key=lambda panel: list(measures).index(panel[0]))
@@ -73,7 +78,10 @@ def measure_density(
         shades = LogNorm(100 * seen.min(), 100 * max(seen.max(), 2 * seen.min()))
         heat, density = None, None
         for axes, (name, is_archive) in zip(row, panels, strict=True):
-            axes.set(xlim=limits[0], ylim=limits[1], xlabel=names[x], ylabel=names[y])
+            axes.set(xlim=limits[0], ylim=limits[1])
+            axes.set_xlabel(measure_label(names[x], ends.get(names[x]), inches=2.4))
+            if axes is row[0]:  # the others have the same axis
+                axes.set_ylabel(measure_label(names[y], ends.get(names[y]), inches=2.9))
             axes.set_facecolor(_EMPTY)
             if is_archive:
                 heat = _heatmap(axes, archives[name], names, x, y) or heat
@@ -89,7 +97,14 @@ def measure_density(
                 for cut in (cuts or {}).get(names[axis], ()):
                     line(cut, color="0.2", linewidth=0.8, linestyle=":")
         if density is not None:
-            figure.colorbar(density, ax=row, label="% of the images per tile")
+            bar = figure.colorbar(
+                density,
+                ax=row,
+                label="share of the images per tile",
+                ticks=LogLocator(subs=(1, 2, 5)),
+                format=percent_ticks(xmax=100),
+            )
+            bar.ax.minorticks_off()
         if heat is not None:
             figure.colorbar(heat, ax=row, label="objective of the elite")
     return figure

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import matplotlib as mpl
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.figures.percent_axis import percent_ticks
 from qdgs_lightning.metrics.verification import Roc, check_pairs
 
 _FEW = 10  # a rate of fewer false matches is known to a third at best
@@ -74,7 +74,8 @@ def roc_figure(curves: Mapping[str, tuple[Tensor, Tensor]]) -> Figure:
         xlabel="false match rate (pairs of two people that are accepted)",
         ylabel="true accept rate (pairs of one person)",
     )
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.xaxis.set_major_formatter(percent_ticks())
+    axes.yaxis.set_major_formatter(percent_ticks())
     axes.grid(color="0.9", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", frameon=False, fontsize="small")

@@ -51,6 +51,15 @@ class Guidance(nn.Module, ABC):
             on what `remember` was told before. Judging images does not remember them.
         """
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Describe the two ends of each measure, for labels of figures and messages.
+
+        Returns:
+            For each measure in words what low and what high values stand for, such as ``("A red
+            shape.", "A blue shape.")``; None where no words say it, which is the default.
+        """
+        return (None,) * len(self.measure_names)
+
     def latent_measures(self, latents: Tensor) -> Tensor:
         """Return those measures that latents alone decide, of which there are none by default.
 

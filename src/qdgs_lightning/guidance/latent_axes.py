@@ -37,6 +37,10 @@ class LatentAxes(GuidanceWrapper):
             f"latent {axis + 1}" for axis in range(axes)
         )
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Describe the guidance's own measures; a direction of the latent stands for nothing."""
+        return self.guidance.measure_ends() + (None,) * self.axes
+
     def directions(self, size: int) -> Tensor:
         """Return the directions for latents of `size` coordinates, shape ``[size, axes]``."""
         random = torch.Generator().manual_seed(self.seed)

@@ -301,6 +301,10 @@ class PromptGuidance(Guidance):
             cost = cost + self.uniqueness_weight * (1 - uniqueness(embeddings, self.memory))
         return Evaluation(objective=100 - 50 * cost, measures=values[:, 1:])
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Return the prompts of each measure; values fall towards the first of them."""
+        return tuple((pair.positive, pair.negative) for pair in self.pairs)
+
     def describe(self) -> dict[str, object]:
         """Say which model judges by which prompts; its weights are known by what is in them.
 

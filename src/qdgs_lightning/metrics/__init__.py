@@ -9,6 +9,7 @@ from qdgs_lightning.metrics.group_verification import (
     GroupVerificationResult,
     group_verification,
 )
+from qdgs_lightning.metrics.identity_separation import IdentitySeparation, identity_separation
 from qdgs_lightning.metrics.verification import (
     VerificationError,
     VerificationResult,
@@ -24,10 +25,12 @@ __all__ = [
     "GroupAccuracy",
     "GroupErrors",
     "GroupVerificationResult",
+    "IdentitySeparation",
     "VerificationAccuracy",
     "VerificationError",
     "VerificationResult",
     "disparate_impact",
     "group_verification",
+    "identity_separation",
     "verification_accuracy",
 ]

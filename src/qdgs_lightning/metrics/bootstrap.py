@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
 
-_CONFIDENCE = 0.95
+CONFIDENCE = 0.95
 
 
 class BootstrapError(QDGSError):
@@ -48,11 +48,11 @@ class Estimate(NamedTuple):
         replicates = array[1:][~np.isnan(array[1:])]
         if len(replicates) == 0:
             return cls(float(first), np.nan, np.nan)
-        tail = (1 - _CONFIDENCE) / 2
+        tail = (1 - CONFIDENCE) / 2
         low = float(np.quantile(replicates, tail, method="lower"))
         high = float(np.quantile(replicates, 1 - tail, method="higher"))
         if trials and not np.isnan(first):
-            exact = binomtest(round(first * trials), trials).proportion_ci(_CONFIDENCE)
+            exact = binomtest(round(first * trials), trials).proportion_ci(CONFIDENCE)
             low, high = min(low, float(exact.low)), max(high, float(exact.high))
         return cls(float(first), low, high)
 

@@ -1,15 +1,20 @@
 """Verification within groups: at whose threshold, and how sure."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from qdgs_lightning.metrics.bootstrap import Estimate, stratified_draws
+from qdgs_lightning.metrics.bootstrap import Estimate
 from qdgs_lightning.metrics.disparate_impact import check_merge
 from qdgs_lightning.metrics.grouped_pairs import GroupedPairs
+from qdgs_lightning.metrics.pair_replicates import (
+    times_of_pairs,
+    times_of_people,
+    without_excess,
+)
 from qdgs_lightning.metrics.verification import Protocol, VerificationError
 
 _CELLS = 1_000_000  # numbers to hold at once in each of a handful of tensors
@@ -77,6 +82,8 @@ class GroupVerificationResult(NamedTuple):
         own_thresholds: For each group the squared distances that were its folds' thresholds.
         pooled_thresholds: The squared distances that were all groups' thresholds, one per fold.
         at_false_match_rate: Errors at thresholds that keep a false match rate over all groups.
+        resampled: What the intervals' replicates draw: ``people`` where they are known.
+        num_people: How many there are in each group; None where they are not known.
         num_bootstrap: How many replicates the intervals are of.
         seed: Of the replicates.
     """
@@ -91,6 +98,8 @@ class GroupVerificationResult(NamedTuple):
     own_thresholds: dict[str, tuple[float, ...]]
     pooled_thresholds: tuple[float, ...]
     at_false_match_rate: dict[float, GroupErrors]
+    resampled: Literal["people", "pairs"]
+    num_people: dict[str, int] | None
     num_bootstrap: int
     seed: int
 
@@ -101,6 +110,7 @@ def group_verification(
     groups: Tensor,
     *,
     names: Sequence[str],
+    people: Tensor | None = None,
     merge: Mapping[str, Sequence[str]] | None = None,
     protocol: Protocol = "insightface",
     num_folds: int = 10,
@@ -117,21 +127,26 @@ def group_verification(
     pair counts the same there, so that large groups have the larger say. Each group's folds are
     contiguous among its own pairs, in their order.
 
-    Intervals are of 95 %, by the percentiles of bootstrap replicates. A replicate draws as many
-    pairs with replacement from each kind of pairs in each fold of each group as there are: the
-    benchmark's design stays, and no pair gets into both sides of a split. It chooses all thresholds
-    anew, for a pooled threshold suits no single group, whose accuracy moves with it: of simulated
-    groups that it suits badly such intervals held the truth in about 95 of 100 cases, and those at
-    fixed thresholds in 84 to 90. Which groups are worst and best is not chosen anew: among groups
-    that are equal every replicate has a worst, and no interval of the ratio would hold 1; as it is,
-    89 of 100 do. Pairs share images and identities, of which intervals know nothing: true ones are
-    wider.
+    Intervals are of 95 %, by the percentiles of bootstrap replicates. Where people are known, these
+    draw people, and with them their pairs, see `times_of_people`; a variance that is counted thrice
+    by this is taken away, see `without_excess`, and no interval is narrower than by pairs. Where
+    people are not known, a replicate draws as many pairs with replacement from each kind of pairs
+    in each fold of each group as there are; pairs share images and people, of which such intervals
+    know nothing: true ones are wider. No pair gets into both sides of a split. All thresholds are
+    chosen anew, for a pooled threshold suits no single group, whose accuracy moves with it: of
+    simulated groups that it suits badly such intervals held the truth in about 95 of 100 cases, and
+    those at fixed thresholds in 84 to 90. Which groups are worst and best is not chosen anew: among
+    groups that are equal every replicate has a worst, and no interval of the ratio would hold 1; as
+    it is, 89 of 100 do. A rate of which all replicates are alike, such as of no false match at all,
+    has the exact interval (Clopper and Pearson) of as many people, or pairs.
 
     Args:
         distances: Squared Euclidean distances of normalised embeddings, in [0, 4], shape ``[n]``.
         is_same: Whether a pair is of one person, bool, shape ``[n]``.
         groups: The place of each pair's group among the names, int64, shape ``[n]``.
         names: What the groups are called, two or more.
+        people: Whom the two images of each pair show, int64, shape ``[n, 2]``; None where it is not
+            known.
         merge: Groups to average in addition, by name, such as ``{"dark": ["african", "indian"],
             "light": ["asian", "caucasian"]}``. To pool their pairs instead, give them one group,
             in an order that brings pairs of each member into each fold.
@@ -161,46 +176,141 @@ def group_verification(
         check_merge(merge, dict.fromkeys(names))
     _check_rates(false_match_rates, pairs)
     per_replicate = len(pairs.same) * (1 if protocol == "insightface" else num_folds)
-    draws = stratified_draws(
-        pairs.strata,
-        num_replicates=num_bootstrap,
-        seed=seed,
-        batch_size=max(1, _CELLS // per_replicate),
-    )
-    batches = [pairs.measure(draw, false_match_rates) for draw in draws]
-    own = torch.cat([batch.own for batch in batches])
-    pooled = torch.cat([batch.pooled for batch in batches])
-    errors = torch.cat([batch.errors for batch in batches])
-    whole = batches[0]
+    drawing = _Drawing(num_bootstrap, seed, max(1, _CELLS // per_replicate))
+    measure = _Measuring(pairs, tuple(names), merge, tuple(false_match_rates))
+    of_pairs = times_of_pairs(pairs.strata, **drawing._asdict())
+    found = measure.summary(of_pairs, _Trials.of_pairs(pairs))
+    num_people = None
+    if people is not None:
+        people = _checked(people, is_same)[pairs.order]
+        trials = _Trials.of_people(people, pairs)
+        num_people = dict(zip(names, trials.all.tolist(), strict=True))
+        of_people = times_of_people(people, pairs.groups, **drawing._asdict())
+        of_pairs = times_of_pairs(pairs.strata, **drawing._asdict())
+        found = without_excess(
+            measure.summary(of_people, trials),
+            measure.summary(
+                (times.masked_fill(pairs.same, 1) for times in of_pairs), _Trials.none(pairs)
+            ),
+            least=found,
+        )
+    whole = pairs.measure(torch.ones(1, len(pairs.same)), false_match_rates)
     different, same = pairs.counts.unbind(1)
     return GroupVerificationResult(
         protocol=protocol,
         num_same=dict(zip(names, same.tolist(), strict=True)),
         num_different=dict(zip(names, different.tolist(), strict=True)),
-        own=_accuracies(names, own, sizes=same + different),
-        pooled=_accuracies(names, pooled, sizes=same + different),
-        merged_own=_merged(names, own, merge, sizes=same + different),
-        merged_pooled=_merged(names, pooled, merge, sizes=same + different),
+        **found._asdict(),
         own_thresholds={
             name: tuple(row) for name, row in zip(names, whole.thresholds.tolist(), strict=False)
         },
         pooled_thresholds=tuple(whole.thresholds[-1].tolist()),
-        at_false_match_rate={
-            rate: _errors(names, float(whole.at_rates[index]), errors[:, index], pairs.counts)
-            for index, rate in enumerate(false_match_rates)
-        },
+        resampled="pairs" if people is None else "people",
+        num_people=num_people,
         num_bootstrap=num_bootstrap,
         seed=seed,
     )
 
 
-def _accuracies(names: Sequence[str], folds: Tensor, *, sizes: Tensor) -> GroupAccuracies:
-    """Summarise accuracies of folds, ``[1 + r, g, k]``, of groups of ``sizes`` pairs."""
-    means = folds.mean(2)
+class _Drawing(NamedTuple):
+    """How replicates are drawn; see `times_of_pairs`."""
+
+    num_replicates: int
+    seed: int
+    batch_size: int
+
+
+class _Trials(NamedTuple):
+    """Of how many independent members the rates of each group are, ``[g]`` each, 0 for not known.
+
+    Attributes:
+        different: Those of pairs of two people.
+        same: Those of pairs of one person.
+        all: Accuracies.
+        always: Whether exact intervals are held always, or where replicates do not differ alone.
+    """
+
+    different: Tensor
+    same: Tensor
+    all: Tensor
+    always: bool
+
+    @classmethod
+    def of_pairs(cls, pairs: GroupedPairs) -> "_Trials":
+        """Take pairs for independent."""
+        different, same = pairs.counts.unbind(1)
+        return cls(different, same, different + same, True)
+
+    @classmethod
+    def of_people(cls, people: Tensor, pairs: GroupedPairs) -> "_Trials":
+        """Count the people of each group, of whom nothing is known where none differs."""
+        kinds = (~pairs.same, pairs.same, torch.ones_like(pairs.same))
+        numbers = [
+            torch.tensor(
+                [
+                    len(torch.unique(people[kind & (pairs.groups == group)]))
+                    for group in range(len(pairs.counts))
+                ]
+            )
+            for kind in kinds
+        ]
+        different, same, either = numbers
+        return cls(different, same, either, False)
+
+    @classmethod
+    def none(cls, pairs: GroupedPairs) -> "_Trials":
+        """Ask for no exact intervals."""
+        zeros = pairs.counts.new_zeros(len(pairs.counts))
+        return cls(zeros, zeros, zeros, False)
+
+
+class _Summary(NamedTuple):
+    """What is estimated from replicates; see `GroupVerificationResult`."""
+
+    own: GroupAccuracies
+    pooled: GroupAccuracies
+    merged_own: GroupAccuracies | None
+    merged_pooled: GroupAccuracies | None
+    at_false_match_rate: dict[float, GroupErrors]
+
+
+class _Measuring(NamedTuple):
+    """What replicates are asked for."""
+
+    pairs: GroupedPairs
+    names: tuple[str, ...]
+    merge: Mapping[str, Sequence[str]] | None
+    rates: tuple[float, ...]
+
+    def summary(self, times: Iterable[Tensor], trials: _Trials) -> _Summary:
+        """Estimate everything from how often replicates have each pair, the sample first."""
+        batches = [self.pairs.measure(each, self.rates) for each in times]
+        folds, at_rates = batches[0].folds, batches[0].at_rates
+        own, pooled = (
+            (torch.cat([getattr(batch, kind) for batch in batches]), of)
+            for kind, of in zip(("own", "pooled"), folds, strict=True)
+        )
+        errors = torch.cat([batch.errors for batch in batches])
+        return _Summary(
+            own=_accuracies(self.names, *own, trials),
+            pooled=_accuracies(self.names, *pooled, trials),
+            merged_own=_merged(self.names, *own, self.merge, trials),
+            merged_pooled=_merged(self.names, *pooled, self.merge, trials),
+            at_false_match_rate={
+                rate: _errors(self.names, float(at_rates[index]), errors[:, index], trials)
+                for index, rate in enumerate(self.rates)
+            },
+        )
+
+
+def _accuracies(
+    names: Sequence[str], means: Tensor, folds: Tensor, trials: _Trials
+) -> GroupAccuracies:
+    """Summarise accuracies, ``[1 + r, g]``, and those of the sample's folds ``[g, k]``."""
     worst, best = int(means[0].argmin()), int(means[0].argmax())
     return GroupAccuracies(
-        accuracies=_estimates(names, means, sizes),
-        fold_stds=dict(zip(names, folds[0].std(1, correction=0).tolist(), strict=True)),
+        accuracies=_estimates(names, means, trials.all, always=trials.always),
+        fold_stds=dict(zip(names, folds.std(1, correction=0).tolist(), strict=True)),
         mean=Estimate.of(means.mean(1)),
         std=Estimate.of(means.std(1, correction=1)),
         worst=names[worst],
@@ -212,10 +322,10 @@ def _accuracies(names: Sequence[str], folds: Tensor, *, sizes: Tensor) -> GroupA
 
 def _merged(
     names: Sequence[str],
+    means: Tensor,
     folds: Tensor,
     merge: Mapping[str, Sequence[str]] | None,
-    *,
-    sizes: Tensor,
+    trials: _Trials,
 ) -> GroupAccuracies | None:
     """Summarise means over members."""
     if merge is None:
@@ -223,18 +333,19 @@ def _merged(
     places = [[names.index(member) for member in members] for members in merge.values()]
     return _accuracies(
         list(merge),
-        torch.stack([folds[:, members].mean(1) for members in places], dim=1),
-        sizes=torch.stack([sizes[members].sum() for members in places]),
+        torch.stack([means[:, members].mean(1) for members in places], dim=1),
+        torch.stack([folds[members].mean(0) for members in places]),
+        trials._replace(all=torch.stack([trials.all[members].sum() for members in places])),
     )
 
 
-def _errors(names: Sequence[str], threshold: float, rates: Tensor, sizes: Tensor) -> GroupErrors:
-    """Summarise rates of false matches and non-matches, ``[1 + r, 2, g]``, of sizes ``[g, 2]``."""
+def _errors(names: Sequence[str], threshold: float, rates: Tensor, trials: _Trials) -> GroupErrors:
+    """Summarise rates of false matches and non-matches, ``[1 + r, 2, g]``."""
     match, non_match = rates.unbind(1)
     return GroupErrors(
         threshold=threshold,
-        false_match=_estimates(names, match, sizes[:, 0]),
-        false_non_match=_estimates(names, non_match, sizes[:, 1]),
+        false_match=_estimates(names, match, trials.different, always=trials.always),
+        false_non_match=_estimates(names, non_match, trials.same, always=trials.always),
         **_spread("false_match", match),
         **_spread("false_non_match", non_match),
     )
@@ -246,10 +357,35 @@ def _spread(name: str, rates: Tensor) -> dict[str, Estimate]:
     return {f"{name}_gap": Estimate.of(high - low), f"{name}_ratio": Estimate.of(high / low)}
 
 
-def _estimates(names: Sequence[str], shares: Tensor, sizes: Tensor) -> dict[str, Estimate]:
+def _estimates(
+    names: Sequence[str], shares: Tensor, trials: Tensor, *, always: bool
+) -> dict[str, Estimate]:
     """Give each column ``[1 + r, g]`` its group's name."""
-    columns = zip(names, shares.T, sizes.tolist(), strict=True)
-    return {name: Estimate.of(column, trials=size) for name, column, size in columns}
+    found = {}
+    for name, column, size in zip(names, shares.T, trials.tolist(), strict=True):
+        drawn = column[~column.isnan()]  # few people may have no pair of a kind
+        exact = always or bool((drawn == column[0]).all())
+        found[name] = Estimate.of(column, trials=size if exact else None)
+    return found
+
+
+def _checked(people: Tensor, is_same: Tensor) -> Tensor:
+    """Refuse people that do not fit pairs.
+
+    Raises:
+        VerificationError: Shapes differ, or a pair of one person is of two, or the other way round.
+    """
+    people, same = people.detach().cpu().long(), is_same.detach().cpu().bool().flatten()
+    if people.shape != (len(same), 2):
+        raise VerificationError(
+            f"people has the shape {list(people.shape)} for {len(same)} pairs; give [n, 2]."
+        )
+    if wrong := int(((people[:, 0] == people[:, 1]) != same).sum()):
+        raise VerificationError(
+            f"{wrong} of {len(same)} pairs are of one person by their labels and of two by people, "
+            "or the other way round; give people that fit the labels, or leave them out."
+        )
+    return people
 
 
 def _check_rates(false_match_rates: Sequence[float], pairs: GroupedPairs) -> None:

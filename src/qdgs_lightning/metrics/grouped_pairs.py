@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from qdgs_lightning.metrics.verification import (
     Protocol,
@@ -20,8 +19,9 @@ class Measured(NamedTuple):
     """Numbers of replicates; thresholds are those of the first.
 
     Attributes:
-        own: Accuracies of folds at each group's own thresholds, ``[r, g, k]``.
-        pooled: Accuracies of folds at thresholds of all groups, ``[r, g, k]``.
+        own: Accuracies at each group's own thresholds, ``[r, g]``.
+        pooled: Accuracies at thresholds of all groups, ``[r, g]``.
+        folds: Own and pooled accuracies of the folds of the first, ``[2, g, k]``.
         errors: Rates of false matches and of false non-matches, ``[r, f, 2, g]``.
         thresholds: Own ones, and the pooled ones last, ``[g + 1, k]``.
         at_rates: Thresholds that keep false match rates, ``[f]``.
@@ -29,6 +29,7 @@ class Measured(NamedTuple):
 
     own: Tensor
     pooled: Tensor
+    folds: Tensor
     errors: Tensor
     thresholds: Tensor
     at_rates: Tensor
@@ -43,6 +44,7 @@ class GroupedPairs(NamedTuple):
         groups: Their groups, ``[n]``.
         folds: Their folds, ``[n]``.
         strata: Group, fold and kind as one number, in ascending order, ``[n]``.
+        order: The place of each before they were sorted, ``[n]``.
         counts: Pairs of two people and of one in each group, ``[g, 2]``.
         scopes: Where each group's pairs are, and last all, with their scales.
     """
@@ -52,6 +54,7 @@ class GroupedPairs(NamedTuple):
     groups: Tensor
     folds: Tensor
     strata: Tensor
+    order: Tensor
     counts: Tensor
     scopes: list[tuple[slice, Scale]]
 
@@ -92,59 +95,73 @@ class GroupedPairs(NamedTuple):
         ends = [0, *counts.sum(1).cumsum(0).tolist()]
         places = [*map(slice, ends[:-1], ends[1:]), slice(0, ends[-1])]
         scopes = [(place, Scale.of(distances[place], protocol)) for place in places]
-        return cls(distances, same, groups, folds, strata, counts, scopes)
+        return cls(distances, same, groups, folds, strata, order, counts, scopes)
 
-    def measure(self, draws: Tensor, false_match_rates: Sequence[float]) -> Measured:
+    def measure(self, times: Tensor, false_match_rates: Sequence[float]) -> Measured:
         """Compute all numbers of replicates, each with thresholds of its own.
 
         Args:
-            draws: Which pair stands in the place of each, of the same group, fold and kind,
-                int64, shape ``[r, n]``.
+            times: How often each replicate has each pair, whole numbers, shape ``[r, n]``; the
+                first is the sample itself if its folds are to be given.
             false_match_rates: For which to choose thresholds.
         """
         right, thresholds = [], []
         for place, scale in self.scopes:
-            levels = scale.levels[draws[:, place] - place.start]
-            judged, chosen = scale.judge(levels, self.same[place], self.folds[place])
+            judged, chosen = scale.judge(self.same[place], self.folds[place], times[:, place])
             right.append(judged)
             thresholds.append(chosen[0])
         num_groups, num_folds = len(self.counts), len(thresholds[0])
         cells = self.groups * num_folds + self.folds
-        own, pooled = (
-            _shares(judged, cells).view(-1, num_groups, num_folds)
-            for judged in (torch.cat(right[:-1], dim=1), right[-1])
-        )
-        drawn = self.distances[draws]
-        errors = torch.zeros(len(drawn), len(false_match_rates), 2, num_groups).double()
+        sizes = cells.bincount().view(num_groups, num_folds)
+        folds, means = [], []
+        for judged in (torch.cat(right[:-1], dim=1), right[-1]):
+            accuracies, drawn = (
+                part.view(-1, num_groups, num_folds) for part in _shares(judged, cells, times)
+            )
+            folds.append(accuracies[0])
+            # Folds count by how much of each was drawn: alike where it is as much as there was.
+            parts = drawn / sizes
+            means.append((accuracies.nan_to_num() * parts).sum(2) / parts.sum(2))
+        errors = torch.zeros(len(times), len(false_match_rates), 2, num_groups).double()
         at_rates = torch.zeros(len(false_match_rates)).double()
         for index, rate in enumerate(false_match_rates):
-            chosen = _keeping(rate, drawn[:, ~self.same])
-            wrong = (drawn < chosen[:, None]) != self.same
-            shares = _shares(wrong, self.same * num_groups + self.groups)
+            chosen = _keeping(rate, self.distances[~self.same], times[:, ~self.same])
+            wrong = (self.distances < chosen[:, None]) != self.same
+            shares, _ = _shares(wrong, self.same * num_groups + self.groups, times)
             errors[:, index] = shares.view(-1, 2, num_groups)
             at_rates[index] = chosen[0]
-        return Measured(own, pooled, errors, torch.stack(thresholds), at_rates)
+        own, pooled = means
+        return Measured(own, pooled, torch.stack(folds), errors, torch.stack(thresholds), at_rates)
 
 
-def _shares(flags: Tensor, cells: Tensor) -> Tensor:
-    """Return which share of each cell's columns is true, ``[r, n]`` to float64 ``[r, c]``."""
-    members = F.one_hot(cells).float()  # which counts exactly up to 2^24
-    return (flags.float() @ members).double() / members.sum(0).double()
+def _shares(flags: Tensor, cells: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which share of each cell is true, ``[r, n]`` to float64 ``[r, c]``, and its size."""
+    number = int(cells.max()) + 1
+    sums = torch.zeros(2, len(times), number)  # which counts exactly up to 2^24
+    for row, values in zip(sums, (flags * times, times), strict=True):
+        row.index_add_(1, cells, values)
+    true, all_ = sums.double()
+    return true / all_, all_
 
 
-def _keeping(rate: float, different: Tensor) -> Tensor:
+def _keeping(rate: float, different: Tensor, times: Tensor) -> Tensor:
     """Return the least distance that is not accepted if false matches keep a rate, ``[r]``.
 
     Args:
         rate: Which share may match.
-        different: Distances of pairs of two people, shape ``[r, n]``.
+        different: Distances of pairs of two people, shape ``[n]``.
+        times: How often each replicate has each of them, shape ``[r, n]``.
     """
-    count = different.shape[1]
+    ascending, order = different.sort()
+    up_to = times[:, order].double().cumsum(1)
+    counts = up_to[:, -1]
     # divided and compared as in an ROC curve, so that both allow the same
-    allowed = int((torch.arange(1, count + 1).double() / count <= rate).sum())
-    if allowed == count:
-        return different.new_full((len(different),), torch.inf)
-    return different.kthvalue(allowed + 1).values
+    allowed = (rate * counts).floor()
+    allowed += ((allowed + 1) / counts <= rate).double()
+    allowed -= (allowed / counts > rate).double()
+    place = torch.searchsorted(up_to, allowed[:, None], right=True)[:, 0]
+    ends = torch.cat([ascending, ascending.new_tensor([torch.inf])])
+    return torch.where(allowed < counts, ends[place.clamp(max=len(ascending))], torch.inf)
 
 
 def _check_groups(distances: Tensor, same: Tensor, groups: Tensor, names: Sequence[str]) -> None:

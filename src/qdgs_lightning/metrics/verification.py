@@ -92,7 +92,7 @@ def verification_accuracy(
     check_pairs(distances, same, protocol=protocol, num_folds=num_folds)
     folds = contiguous_folds(len(same), num_folds)
     scale = Scale.of(distances, protocol)
-    right, thresholds = scale.judge(scale.levels[None], same, folds)
+    right, thresholds = scale.judge(same, folds, torch.ones(1, len(same)))
     correct = folds[right[0]].bincount(minlength=num_folds)
     accuracies = correct.double() / folds.bincount()
     roc = Roc.of(distances, same)
@@ -143,10 +143,12 @@ def check_pairs(
         raise VerificationError(
             f"{whose}All pairs are of one kind; accuracy needs pairs of one person and of two."
         )
-    if not 2 <= num_folds <= len(same):
+    if num_folds < 2:
+        raise VerificationError(f"num_folds is {num_folds}; give 2 or more.")
+    if len(same) < num_folds:
         raise VerificationError(
-            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; give 2 folds or more, "
-            "and at least as many pairs."
+            f"{whose}{len(same)} pairs cannot be cut into {num_folds} folds; bring at least as "
+            "many pairs."
         )
 
 
@@ -183,33 +185,35 @@ class Scale:
             grid = torch.cat([torch.unique(distances), grid.new_tensor([math.inf])])
         return cls(protocol, grid, torch.searchsorted(grid, distances, right=True))
 
-    def judge(self, levels: Tensor, same: Tensor, folds: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(self, same: Tensor, folds: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
         """Choose each fold's threshold on the other folds, and judge its pairs by it.
 
         Args:
-            levels: Those of the pairs of each replicate, shape ``[r, n]``.
-            same: Whether a pair is of one person, in all replicates, shape ``[n]``.
+            same: Whether a pair is of one person, shape ``[n]``.
             folds: Which fold a pair is in, from 0 without gaps, shape ``[n]``.
+            times: How often each replicate has each pair, whole numbers, shape ``[r, n]``.
 
         Returns:
             Whether each pair is judged rightly, bool ``[r, n]``, and the thresholds as squared
             distances ``[r, k]``.
         """
         if self.protocol == "facexzoo":
-            thresholds = _with_largest_difference(self._counts(levels, same, folds), self.values)
-            cosines, chosen = self.values[levels], thresholds[:, folds]
+            counts = self._counts(same, folds, times)
+            thresholds = _with_largest_difference(counts, self.values)
+            cosines, chosen = self.values[self.levels], thresholds[:, folds]
             return torch.where(same, cosines > chosen, cosines < chosen), 2 - 2 * thresholds
-        best = _most_accurate(
-            self._counts(levels, same, folds), only_seen=self.protocol == "exhaustive"
-        )
-        return (levels <= best[:, folds]) == same, self.values[best]
+        counts = self._counts(same, folds, times)
+        best = _most_accurate(counts, only_seen=self.protocol == "exhaustive")
+        return (self.levels <= best[:, folds]) == same, self.values[best]
 
-    def _counts(self, levels: Tensor, same: Tensor, folds: Tensor) -> Tensor:
-        """Count pairs of two people and of one, ``[2, r, k, t + 1]``, by fold and level."""
-        shape = (2, len(levels), int(folds.max()) + 1, len(self.values) + 1)
-        row = (same * shape[1] + torch.arange(shape[1])[:, None]) * shape[2] + folds
-        place = (row * shape[3] + levels).flatten()
-        return place.bincount(minlength=math.prod(shape)).view(shape)
+    def _counts(self, same: Tensor, folds: Tensor, times: Tensor) -> Tensor:
+        """Count pairs of two people and of one, int64 ``[2, r, k, t + 1]``, by fold and level."""
+        shape = (2, int(folds.max()) + 1, len(self.values) + 1)
+        place = (same * shape[1] + folds) * shape[2] + self.levels
+        counts = torch.zeros(len(times), math.prod(shape), dtype=torch.float32)
+        # which counts exactly up to 2^24
+        counts.index_add_(1, place, times.float())
+        return counts.view(-1, *shape).transpose(0, 1).long()
 
 
 def _most_accurate(counts: Tensor, *, only_seen: bool) -> Tensor:
@@ -264,10 +268,22 @@ class Roc:
     def of(cls, distances: Tensor, same: Tensor) -> "Roc":
         """Count pairs of both kinds, ``[n]`` each, below every distance."""
         values, place = torch.unique(distances, return_inverse=True)
+        return cls.weighted(place, same, torch.ones(len(place), dtype=torch.float64), len(values))
+
+    @classmethod
+    def weighted(cls, place: Tensor, same: Tensor, weights: Tensor, num_values: int) -> "Roc":
+        """Sum the weights of pairs of both kinds below every distance.
+
+        Args:
+            place: Rank of each pair's distance among the different ones, from 0, shape ``[n]``.
+            same: Whether a pair is of one person, shape ``[n]``.
+            weights: How often each pair counts, float64, shape ``[n]``.
+            num_values: How many different distances there are.
+        """
         rates = []
         for kind in (~same, same):
-            counts = torch.bincount(place[kind], minlength=len(values)).cumsum(0)
-            rates.append(torch.cat([counts.new_zeros(1), counts]).double() / counts[-1])
+            sums = torch.bincount(place[kind], weights[kind], minlength=num_values).cumsum(0)
+            rates.append(torch.cat([sums.new_zeros(1), sums]) / sums[-1])
         return cls(rates[0], rates[1], int((~same).sum()))
 
     def auc(self) -> float:

@@ -3,7 +3,11 @@
 from qdgs_lightning.models.annotator import ShapeAnnotator
 from qdgs_lightning.models.avatar_reader import AvatarReader
 from qdgs_lightning.models.backbone_base import Backbone, BackboneError
-from qdgs_lightning.models.backbone_weights import BackboneWeightsReport, load_backbone_weights
+from qdgs_lightning.models.backbone_weights import (
+    BackboneWeightsReport,
+    ColorChoice,
+    load_backbone_weights,
+)
 from qdgs_lightning.models.backbones import create_backbone
 from qdgs_lightning.models.heads import (
     AdaFace,
@@ -29,6 +33,7 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "BackboneWeightsReport",
+    "ColorChoice",
     "CombinedMargin",
     "CosFace",
     "CurricularFace",

@@ -1,6 +1,7 @@
 """What all backbones for faces have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import torch
@@ -65,6 +66,29 @@ class Backbone(nn.Module, ABC):
     def normalize(self, images: Tensor) -> Tensor:
         """Bring images to the range that the network was made for, by default [-1, 1]."""
         return (images - 0.5) / 0.5
+
+    def adopt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Turn a file of the network within the backbone, from where that is published, into ours.
+
+        Args:
+            tensors: All weights of the file.
+
+        Returns:
+            Weights by our names; None where the file is of no such network, as by default.
+        """
+        return None
+
+    @staticmethod
+    def structure(names: Iterable[str]) -> frozenset[str]:
+        """Name what networks must have in common for weights of equal names to mean the same.
+
+        Args:
+            names: Of weights, by our names and without counts of batches.
+
+        Returns:
+            By default all names but those of the last layers, ``fc`` and ``features``.
+        """
+        return frozenset(name for name in names if not name.startswith(("fc.", "features.")))
 
     @abstractmethod
     def embed(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import pickle
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from torch import Tensor
 
 from qdgs_lightning.models.backbone_base import BackboneError
 
-# Where a checkpoint of a training keeps the network: Lightning and MagFace; arcface_torch.
-_ENTRIES = ("state_dict", "state_dict_backbone")
+_MAX_DEPTH = 2  # of entries within entries, in which weights are looked for
 
 
 class _Ignored:
@@ -74,35 +73,66 @@ _DICTS = (
 )
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, dict[str, Tensor]]:
     """Read the weights that a file holds, mapped into memory where its format allows.
 
     Args:
         path: A file of safetensors or of `torch.save`: tensors by name, or a checkpoint of a
-            training with them in it.
+            training with such in its entries.
+
+    Returns:
+        Tensors by name, by entry: ``state_dict``, ``ema`` and so on, dotted where entries are
+        within entries; by the empty string where the file is nothing but tensors by name.
 
     Raises:
-        BackboneError: The file cannot be read, is damaged, or holds more than data.
+        BackboneError: The file cannot be read, is damaged, or holds more than data, or no weights.
     """
     try:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise BackboneError(f"{path} cannot be read ({error.strerror}); check the path.") from error
+        raise BackboneError(
+            f"{path.absolute()} cannot be read ({error.strerror}); check the path."
+        ) from error
+    if path.suffix.lower() == ".onnx":
+        raise BackboneError(
+            f"{path} is a graph of ONNX, whose normalisations are merged into its convolutions so "
+            "that no backbone can be filled from it; bring the .pth file that it was exported "
+            "from, or make a backbone of the graph itself, as docs/your_own_parts.md shows."
+        )
     if head[8:9] == b"{":
-        return _read_safetensors(path)
+        return {"": _read_safetensors(path)}
     tree = _read_pickle(path, is_zip=head.startswith(b"PK"))
-    if isinstance(tree, Mapping):
-        tree = next((tree[name] for name in _ENTRIES if name in tree), tree)
+    groups = dict(_groups(tree))
+    if groups:
+        return groups
     if not isinstance(tree, Mapping) or not tree:
         raise BackboneError(f"{path} holds no tensors with names; bring a file of weights.")
-    odd = [name for name, value in tree.items() if not isinstance(value, Tensor)]
-    if odd:
+    inner = (tree.get(entry) for entry in ("state_dict", "model"))
+    weights = next((part for part in inner if isinstance(part, Mapping) and part), tree)
+    odd = next(name for name, value in weights.items() if not isinstance(value, Tensor))
+    if weights is tree and not any(isinstance(value, Tensor) for value in tree.values()):
         raise BackboneError(
-            f"{path} holds {str(odd[0])!r}, which is no tensor, among its weights; save the "
-            "state_dict of the backbone alone and give that."
+            f"{path} holds no weights: its entries are {', '.join(map(str, tree))}; bring a file "
+            "of weights, or a checkpoint with them."
         )
-    return {str(name): value for name, value in tree.items()}
+    raise BackboneError(
+        f"{path} holds {str(odd)!r}, which is no tensor, among its weights; save the state_dict of "
+        "the backbone alone and give that."
+    )
+
+
+def _groups(
+    tree: object, entry: str = "", depth: int = 0
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Find what is nothing but tensors by name, from the top down."""
+    if not isinstance(tree, Mapping) or not tree or depth > _MAX_DEPTH:
+        return
+    if all(isinstance(value, Tensor) for value in tree.values()):
+        yield entry, {str(name): value for name, value in tree.items()}
+        return
+    for name, value in tree.items():
+        yield from _groups(value, f"{entry}.{name}" if entry else str(name), depth + 1)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

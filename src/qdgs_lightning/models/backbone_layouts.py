@@ -1,7 +1,7 @@
 """Under which names projects keep the weights of a backbone, and what those are with us."""
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,7 +15,9 @@ ColorOrder = Literal["rgb", "bgr"]
 
 # Where the blocks of arcface_torch's groups of layers are in our body.
 _MBF_STARTS = (0, 1, 5, 6, 12, 13)
-_IR_BLOCK = {"0": "bn1", "1": "conv1", "2": "bn2", "3": "prelu", "4": "conv2", "5": "bn3"}
+# Blocks of IR in AdaFace, CVLface and TFace, and the older ones of face.evoLVe.
+_SIX = dict(zip("012345", ("bn1", "conv1", "bn2", "prelu", "conv2", "bn3"), strict=True))
+_FIVE = dict(zip("01234", ("bn1", "conv1", "prelu", "conv2", "bn3"), strict=True))
 _IR_ENDS = {
     "input_layer.0.": "conv1.",
     "input_layer.1.": "bn1.",
@@ -31,13 +33,15 @@ class Layout(NamedTuple):
 
     Attributes:
         network: What is named so.
-        anchor: A name that this way has and no other.
+        anchor: A name that this way has and no other of the same backbone.
         rename: Gives the names that a file has their names with us, those it does not know aside.
+        without: How our names begin of weights that such files never have, and that begin anew.
     """
 
     network: str
     anchor: str
     rename: Callable[[Collection[str]], dict[str, str]]
+    without: tuple[str, ...] = ()
 
 
 class Place(NamedTuple):
@@ -58,7 +62,15 @@ def _same(names: Collection[str]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _rename_ir(names: Collection[str]) -> dict[str, str]:
+def _rename_six(names: Collection[str]) -> dict[str, str]:
+    return _rename_ir(names, {**_SIX, "se_block": "se"})
+
+
+def _rename_five(names: Collection[str]) -> dict[str, str]:
+    return _rename_ir(names, {**_FIVE, "5": "se"})
+
+
+def _rename_ir(names: Collection[str], parts: Mapping[str, str]) -> dict[str, str]:
     """IR counts its blocks through; a convolution in the shortcut begins a stage."""
     starts = {0} | {
         int(match[1])
@@ -76,10 +88,8 @@ def _rename_ir(names: Collection[str]) -> dict[str, str]:
         block = int(match[1])
         first = max(start for start in starts if start <= block)
         stage = 1 + sorted(starts).index(first)
-        if match[2] == "shortcut_layer":
-            part = f"downsample.{match[3]}"
-        else:
-            part = "se" if match[3] == "se_block" else _IR_BLOCK.get(match[3], "")
+        is_shortcut = match[2] == "shortcut_layer"
+        part = f"downsample.{match[3]}" if is_shortcut else parts.get(match[3], "")
         if part:
             renamed[name] = f"layer{stage}.{block - first}.{part}.{match[4]}"
     return renamed
@@ -111,10 +121,20 @@ def _rename_mbf(names: Collection[str]) -> dict[str, str]:
 
 
 _IRESNET = Layout("IResNet", "layer1.0.prelu.weight", _same)
-_IR = Layout("IResNet", "body.0.res_layer.0.weight", _rename_ir)
+# A normalisation tells the three kinds of block apart, which share all other names.
+_IR = Layout("IResNet", "body.0.res_layer.5.running_mean", _rename_six)
+_EVOLVE = Layout("IResNet", "body.0.res_layer.4.running_mean", _rename_five)
 _MBF_OURS = Layout("MobileFaceNet", "expand.0.weight", _same)
 _MBF_THEIRS = Layout("MobileFaceNet", "conv_sep.layers.0.weight", _rename_mbf)
-_LAYOUTS = (_IRESNET, _IR, _MBF_OURS, _MBF_THEIRS)
+TIMM = Layout("timm's network", "", _same, without=("fc.", "features."))
+"""Of a file of timm's own, whose names a `TimmBackbone` has turned into ours."""
+
+_LAYOUTS = (_IRESNET, _IR, _EVOLVE, _MBF_OURS, _MBF_THEIRS)
+# What files of the field hold and no backbone here is.
+_STRANGERS = (
+    Layout("an IR of bottlenecks (IR-152 and IR-200 of TFace)", "res_layer.8.running_mean", _same),
+    Layout("the narrow MobileFaceNet of InsightFace_Pytorch", "conv_6_sep.conv.weight", _same),
+)
 
 _OURS = "qdgs-lightning"
 _UNKNOWN = "unknown"
@@ -124,6 +144,7 @@ _FORMATS = {
     (_IRESNET, "net."): "CVLface",
     (_IRESNET, "model.net."): "CVLface",
     (_IR, ""): "IR",
+    (_EVOLVE, ""): "face.evoLVe",
     (_IR, "model."): "AdaFace",
     (_IR, "net."): "CVLface",
     (_IR, "model.net."): "CVLface",
@@ -132,36 +153,36 @@ _FORMATS = {
 }
 
 
-def find_backbone(names: Collection[str], backbone: Backbone, path: Path) -> Place:
-    """Find the backbone among the weights of a file.
+def find_places(names: Collection[str], backbone: Backbone) -> list[Place]:
+    """Find where networks of a backbone's kind are among weights.
 
     Args:
-        names: All names in the file.
+        names: All names of weights.
         backbone: What they are for.
-        path: The file, for messages.
-
-    Raises:
-        BackboneError: There is none of this kind, or more than one, or it is of a project whose
-            networks differ in what no file tells.
     """
-    wanted = type(backbone).__name__
     if isinstance(backbone, IResNet):
-        layouts = [_IRESNET, _IR]
+        layouts = [_IRESNET, _IR, _EVOLVE]
     elif isinstance(backbone, MobileFaceNet):
         layouts = [_MBF_OURS, _MBF_THEIRS]
     else:
-        layouts = [Layout(wanted, next(iter(backbone.state_dict())), _same)]
+        layouts = [Layout(type(backbone).__name__, next(iter(backbone.state_dict())), _same)]
     places = _places(names, layouts)
     known = [place for place in places if place.format != _UNKNOWN]
-    if len(places) > 1 and len(known) == 1:
-        places = known
-    if not places:
-        others = {place.layout.network for place in _places(names, _LAYOUTS)}
-        found = f" but {' and '.join(sorted(others))}" if others else ""
-        raise BackboneError(
-            f"{path} holds no {wanted}{found}, and its first weight is {next(iter(names))}; bring "
-            "a file of this backbone, or build the one that the file is of."
-        )
+    return known if len(known) == 1 else places
+
+
+def networks_in(names: Collection[str]) -> list[str]:
+    """Name the networks of the field that weights are of."""
+    return sorted({place.layout.network for place in _places(names, (*_LAYOUTS, *_STRANGERS))})
+
+
+def check_place(places: list[Place], path: Path) -> Place:
+    """Return the one place of a backbone.
+
+    Raises:
+        BackboneError: There is more than one, or it is of a project whose networks differ in what
+            no file tells.
+    """
     if len(places) > 1:
         prefixes = ", ".join(repr(place.prefix) for place in places)
         raise BackboneError(
@@ -206,15 +227,16 @@ def color_order_of(place: Place, path: Path) -> ColorOrder:
     Raises:
         BackboneError: Nobody can tell, or what CVLface wrote beside the file is damaged.
     """
-    if place.format in (_OURS, "arcface_torch"):
+    if place.format in (_OURS, "arcface_torch", "timm"):
         return "rgb"
     if place.format == "AdaFace":
         return "bgr"
     if place.format == "CVLface":
         return _cvlface_color_order(path)
     raise BackboneError(
-        f"{path} does not say which order of colours its network takes; set color_order to bgr for "
-        "weights of AdaFace, and to rgb for those of TFace and CVLface."
+        f"{path} does not say which order of colours its network takes; set color_order (in YAML "
+        "beside init_from) to bgr for weights of AdaFace, and to rgb for those of TFace and "
+        "CVLface."
     )
 
 

@@ -1,7 +1,5 @@
 """Weights that this and other projects trained, into our backbones, whole or not at all."""
 
-import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,12 +9,13 @@ from rich.text import Text
 from torch import Tensor
 
 from qdgs_lightning.models.backbone_base import Backbone, BackboneError
-from qdgs_lightning.models.backbone_files import read_tensors
-from qdgs_lightning.models.backbone_layouts import ColorOrder, color_order_of, find_backbone
+from qdgs_lightning.models.backbone_entries import find_weights
+from qdgs_lightning.models.backbone_files import read_weights
+from qdgs_lightning.models.backbone_fit import check_layout, listed, refusal, uncounted
+from qdgs_lightning.models.backbone_layouts import ColorOrder, color_order_of
 from qdgs_lightning.models.iresnet import IResNet
 
-_COUNTS = "num_batches_tracked"
-_MANY = 3
+ColorChoice = Literal["auto", "rgb", "bgr"]
 
 
 class BackboneWeightsReport(NamedTuple):
@@ -24,10 +23,12 @@ class BackboneWeightsReport(NamedTuple):
 
     Attributes:
         format: Whose file it is: arcface_torch, AdaFace (and what derives from it), CVLface,
-            qdgs-lightning, IR (that network alone, of whomever) or unknown.
+            face.evoLVe (and what has its network), timm, qdgs-lightning, IR (that network alone, of
+            whomever) or unknown.
         color_order: What the network in the file takes; ours takes RGB now in either case.
         matched: Weights of the backbone that were read, by our names.
         filled: Weights that the network in the file has no need of, set so that ours does the same.
+        fresh: Weights of the backbone that no file of this format has, and that begin anew.
         missing: Weights of the backbone that the file lacks or has in another shape.
         unexpected: Weights in the file, by its names, that have no place in the backbone. None of
             those that would change nothing.
@@ -38,6 +39,7 @@ class BackboneWeightsReport(NamedTuple):
     color_order: ColorOrder
     matched: tuple[str, ...]
     filled: tuple[str, ...]
+    fresh: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     outside: tuple[str, ...]
@@ -45,9 +47,9 @@ class BackboneWeightsReport(NamedTuple):
     def to_table(self) -> Table:
         """Return a table to print with rich."""
         table = Table("weights", "number", "names", title=f"{self.format}, {self.color_order}")
-        for field in ("matched", "filled", "missing", "unexpected", "outside"):
+        for field in ("matched", "filled", "fresh", "missing", "unexpected", "outside"):
             names: tuple[str, ...] = getattr(self, field)
-            table.add_row(field, str(len(names)), Text(_some(names)))
+            table.add_row(field, str(len(names)), Text(listed(names)))
         return table
 
 
@@ -55,15 +57,18 @@ def load_backbone_weights(
     backbone: Backbone,
     path: str | Path,
     *,
-    color_order: Literal["auto", "rgb", "bgr"] = "auto",
+    color_order: ColorChoice = "auto",
+    entry: str | None = None,
     allow_partial: bool = False,
 ) -> BackboneWeightsReport:
     """Read weights into a backbone, which takes RGB afterwards whatever they were trained on.
 
     Understood are files of arcface_torch (IResNet and MobileFaceNet, alone or in a checkpoint),
-    of AdaFace and projects that derive from it, of CVLface (``model.pt`` or safetensors), of our
-    own trainings, and plain files of our own state_dict; behind DistributedDataParallel and
-    `torch.compile` too. Nothing in them is executed. Weights of heads are passed over.
+    of AdaFace and projects that derive from it, of CVLface (``model.pt`` or safetensors), of
+    face.evoLVe and projects with its IR, of our own trainings, and plain files of our own
+    state_dict; behind DistributedDataParallel and `torch.compile` too; for a `TimmBackbone` also
+    timm's own files, after which the last layers begin anew. Weights lie at the top of a file or in
+    any entry of a checkpoint. Nothing in them is executed. Weights of heads are passed over.
 
     Networks of AdaFace take BGR: their first convolution is turned round. CVLface says RGB or BGR
     in a configuration beside the file, and RGB is taken where there is none. Note that it writes
@@ -77,7 +82,11 @@ def load_backbone_weights(
         backbone: What to fill. Left as it was when the file is refused.
         path: The file.
         color_order: What the network in the file takes; ``auto`` to tell by its format.
-        allow_partial: Whether to take what fits where not all does.
+        entry: Which entry of a checkpoint to take, such as ``ema`` or ``state_dict_ema``; None for
+            the one that holds such a backbone, where no other does.
+        allow_partial: Whether to take what fits where not all does, of a network of the same
+            layout: of other depth, size or last layers. Weights of another layout are refused
+            although names are the same, as they mean something else.
 
     Raises:
         BackboneError: The file cannot be read, is damaged or unsafe, fits in part or not at all,
@@ -92,10 +101,7 @@ def load_backbone_weights(
         raise BackboneError(f"color_order is {color_order!r}; give auto, rgb or bgr.")
     backbone = getattr(backbone, "_orig_mod", backbone)
     path = Path(path)
-    tensors = read_tensors(path)
-    place = find_backbone(tensors, backbone, path)
-    order = color_order_of(place, path) if color_order == "auto" else color_order
-
+    tensors, place = find_weights(read_weights(path), backbone, path, entry=entry)
     inside = {
         name.removeprefix(place.prefix): value
         for name, value in tensors.items()
@@ -103,9 +109,11 @@ def load_backbone_weights(
     }
     renamed = place.layout.rename(inside)
     found = {ours: inside[theirs] for theirs, ours in renamed.items()}
+    target = backbone.state_dict()
+    check_layout(found, inside.keys() - renamed.keys(), backbone, path)
+    order = color_order_of(place, path) if color_order == "auto" else color_order
     if order == "bgr":
         _turn_colours(found, backbone, path)
-    target = backbone.state_dict()
     groups = _dispensable(backbone) if isinstance(backbone, IResNet) else []
     filled = {
         name: value
@@ -125,27 +133,30 @@ def load_backbone_weights(
         for name, value in found.items()
         if name in target and _fits(value, target[name])
     }
-    taken, useful = fitting.keys() | filled.keys(), fitting.keys() | needless
+    fresh = [name for name in target if name.startswith(place.layout.without)]
+    taken = fitting.keys() | filled.keys() | set(fresh)
+    useful = fitting.keys() | needless
     report = BackboneWeightsReport(
         format=place.format,
         color_order=order,
-        matched=_uncounted(fitting),
+        matched=uncounted(fitting),
         filled=tuple(filled),
-        missing=_uncounted(name for name in target if name not in taken),
-        unexpected=_uncounted(
+        fresh=uncounted(fresh),
+        missing=uncounted(name for name in target if name not in taken),
+        unexpected=uncounted(
             place.prefix + name for name in inside if renamed.get(name) not in useful
         ),
         outside=tuple(name for name in tensors if not name.startswith(place.prefix)),
     )
     if (report.missing or report.unexpected) and not (allow_partial and report.matched):
-        raise BackboneError(_refusal(report, found, target, path))
+        raise BackboneError(refusal(report, found, target, path))
     backbone.load_state_dict(fitting | filled, strict=False)
     return report
 
 
 def _turn_colours(found: dict[str, Tensor], backbone: Backbone, path: Path) -> None:
     """Let a network that was trained on BGR take RGB."""
-    name = backbone.colour_weight
+    name = getattr(backbone, "colour_weight", None)
     if name is None:
         raise BackboneError(
             f"{path} cannot be read as bgr: where a {type(backbone).__name__} takes in colours is "
@@ -188,57 +199,3 @@ def _fits(value: Tensor, target: Tensor) -> bool:
 def _same(value: Tensor, other: Tensor) -> bool:
     """Say whether a weight of a file has exactly these numbers."""
     return _fits(value, other) and torch.equal(value.to(other.dtype), other)
-
-
-def _uncounted(names: Iterable[str]) -> tuple[str, ...]:
-    """Leave out counts of batches."""
-    return tuple(name for name in names if not name.endswith(_COUNTS))
-
-
-def _refusal(
-    report: BackboneWeightsReport, found: dict[str, Tensor], target: dict[str, Tensor], path: Path
-) -> str:
-    """Say why a file is refused."""
-    reasons = [f"{len(report.matched)} weights fit"]
-    if report.missing:
-        reasons.append(
-            f"{len(report.missing)} of the backbone are not in it or of another shape "
-            f"({_some(report.missing)})"
-        )
-    if report.unexpected:
-        reasons.append(
-            f"{len(report.unexpected)} of its own have no place ({_some(report.unexpected)})"
-        )
-    theirs, ours = _described(found), _described(target)
-    if theirs and ours and theirs != ours:
-        reasons.append(f"its network has {theirs}, the backbone {ours}")
-    way_out = "build the backbone that it is of"
-    if report.matched:
-        way_out += ", or set allow_partial to take what fits"
-    return f"{path} fits the backbone in part only: {'; '.join(reasons)}; {way_out}."
-
-
-def _described(weights: dict[str, Tensor]) -> str:
-    """Name the options of the IResNet that has such weights; nothing of another network's."""
-    if not {"conv1.weight", "bn2.weight", "fc.weight"} <= weights.keys():
-        return ""
-    layers = [
-        len({name.split(".")[1] for name in weights if name.startswith(f"layer{stage}.")})
-        for stage in range(1, 5)
-    ]
-    dense, channels = weights["fc.weight"].shape, len(weights["bn2.weight"])
-    options = {
-        "layers": layers,
-        "stage1_shortcut": "conv" if "layer1.0.downsample.0.weight" in weights else "pool",
-        "final_affine": "frozen_weight" if "features.bias" in weights else "none",
-        "squeeze_excitation": "layer1.0.se.fc1.weight" in weights,
-        "width": len(weights["conv1.weight"]),
-        "embedding_dim": dense[0],
-        "image_size": 16 * math.isqrt(dense[-1] // max(channels, 1)),
-    }
-    return ", ".join(f"{name} {value}" for name, value in options.items())
-
-
-def _some(names: Sequence[str]) -> str:
-    """List the first few names."""
-    return ", ".join(names[:_MANY]) + (", .." if len(names) > _MANY else "")

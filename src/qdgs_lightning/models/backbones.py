@@ -15,7 +15,7 @@ class _Variant(NamedTuple):
     """Blocks in each stage, and whose details."""
 
     layers: tuple[int, int, int, int]
-    family: Literal["iresnet", "ir", "ir_se"]
+    family: Literal["iresnet", "ir", "ir_se", "evolve_ir", "evolve_ir_se"]
 
 
 _IRESNETS = {
@@ -29,6 +29,10 @@ _IRESNETS = {
     "ir_50": _Variant((3, 4, 14, 3), "ir"),
     "ir_101": _Variant((3, 13, 30, 3), "ir"),
     "ir_se_50": _Variant((3, 4, 14, 3), "ir_se"),
+    "evolve_ir_50": _Variant((3, 4, 14, 3), "evolve_ir"),
+    "evolve_ir_101": _Variant((3, 13, 30, 3), "evolve_ir"),
+    "evolve_ir_152": _Variant((3, 8, 36, 3), "evolve_ir"),
+    "evolve_ir_se_50": _Variant((3, 4, 14, 3), "evolve_ir_se"),
 }
 BACKBONE_NAMES = (*_IRESNETS, "mobilefacenet")
 
@@ -46,11 +50,13 @@ def create_backbone(
     Args:
         name: ``iresnet18``, ``34``, ``50``, ``100``, ``200`` as in arcface_torch; ``ir_18``,
             ``ir_34``, ``ir_50``, ``ir_101``, ``ir_se_50`` as in AdaFace, CVLface and TFace;
-            ``mobilefacenet``; or ``timm:`` and the name of a timm network.
+            ``evolve_ir_50``, ``101``, ``152``, ``evolve_ir_se_50`` as in face.evoLVe,
+            InsightFace_Pytorch and FaceX-Zoo; ``mobilefacenet``; or ``timm:`` and the name of a
+            timm network.
         embedding_dim: Numbers of an embedding.
         image_size: Side of the images, but for timm a multiple of 16.
         dropout: Share of features dropped before the dense layer; None for what the originals
-            have, 0.4 in those named ``ir`` and 0 in the others.
+            have, 0.4 in those named ``ir``, 0.5 in face.evoLVe's and 0 in the others.
         pretrained: Whether to download timm's weights; others have none to download, and
             `load_backbone_weights` reads those that you have.
 
@@ -71,6 +77,12 @@ def create_backbone(
             image_size=image_size,
         )
     if name not in BACKBONE_NAMES:
+        if "." in name or name[:1].isupper():
+            raise BackboneError(
+                f"There is no backbone {name!r}; a class is named by its own key, class_path "
+                f"(`--model.init_args.backbone.class_path {name}`, or `backbone: {{class_path: "
+                f"{name}, init_args: ..}}` in YAML)."
+            )
         raise BackboneError(
             f"There is no backbone {name!r}{did_you_mean(name, BACKBONE_NAMES)}; give one of "
             f"{', '.join(BACKBONE_NAMES)}, or {_TIMM} and the name of a timm network."
@@ -91,13 +103,17 @@ def create_backbone(
             embedding_dim=embedding_dim,
             image_size=image_size,
         )
+    evolve = family.startswith("evolve")
+    if dropout is None:
+        dropout = 0.5 if evolve else 0.4
     return IResNet(
         layers=layers,
         stage1_shortcut="pool",
-        final_affine="none",
+        final_affine="trained" if evolve else "none",
+        norm_between=not evolve,
         initialization="kaiming",
-        squeeze_excitation=family == "ir_se",
-        dropout=0.4 if dropout is None else dropout,
+        squeeze_excitation=family.endswith("se"),
+        dropout=dropout,
         embedding_dim=embedding_dim,
         image_size=image_size,
     )

@@ -6,7 +6,8 @@ PReLU, and strides in a block's second convolution.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -21,14 +22,14 @@ from qdgs_lightning.models.backbone_base import (
 )
 
 Shortcut = Literal["conv", "pool"]
-FinalAffine = Literal["frozen_weight", "none"]
+FinalAffine = Literal["frozen_weight", "trained", "none"]
 Initialization = Literal["normal", "kaiming"]
 
 _SE_REDUCTION = 16
 
 
 class IResNet(Backbone):
-    """IResNet of arcface_torch, and IR and IR-SE of AdaFace, CVLface and TFace.
+    """IResNet of arcface_torch, IR and IR-SE of AdaFace, CVLface and TFace, and of face.evoLVe.
 
     They agree on all but a few options. Names of weights are those of arcface_torch, so that its
     files and ours are the same; `load_backbone_weights` reads the others. Under autocast the dense
@@ -39,7 +40,9 @@ class IResNet(Backbone):
         stage1_shortcut: How the first block of stage 1 passes its input on: ``conv``, by a 1 x 1
             convolution (arcface_torch), or ``pool``, as every second pixel (IR).
         final_affine: ``frozen_weight``, embeddings are shifted by a trained bias, while the scale
-            stays 1 (arcface_torch); or ``none`` (IR).
+            stays 1 (arcface_torch); ``trained``, by both (IR of face.evoLVe); or ``none`` (IR).
+        norm_between: Whether blocks normalise between their first convolution and PReLU. All do but
+            the IR of face.evoLVe, InsightFace_Pytorch and FaceX-Zoo.
         initialization: Of convolutions: ``normal``, of deviation 0.1 (arcface_torch); or
             ``kaiming``, by outgoing connections, and of the dense layer too (IR).
         squeeze_excitation: Whether blocks weigh their channels (IR-SE).
@@ -65,6 +68,7 @@ class IResNet(Backbone):
         layers: Sequence[int],
         stage1_shortcut: Shortcut = "conv",
         final_affine: FinalAffine = "frozen_weight",
+        norm_between: bool = True,
         initialization: Initialization = "normal",
         squeeze_excitation: bool = False,
         dropout: float = 0.0,
@@ -86,22 +90,21 @@ class IResNet(Backbone):
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.prelu = nn.PReLU(width)
+        options = {"norm_between": norm_between, "se": squeeze_excitation}
         inputs, stages = width, []
         for stage, length in enumerate(layers):
             outputs = width << stage
             project = inputs != outputs or stage1_shortcut == "conv"
-            blocks = [_Block(inputs, outputs, stride=2, project=project, se=squeeze_excitation)]
+            blocks = [_Block(inputs, outputs, stride=2, project=project, **options)]
             for _ in range(length - 1):
-                blocks.append(
-                    _Block(outputs, outputs, stride=1, project=False, se=squeeze_excitation)
-                )
+                blocks.append(_Block(outputs, outputs, stride=1, project=False, **options))
             stages.append(nn.Sequential(*blocks))
             inputs = outputs
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.bn2 = nn.BatchNorm2d(inputs)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs * (image_size // 16) ** 2, embedding_dim)
-        self.features = nn.BatchNorm1d(embedding_dim, affine=final_affine == "frozen_weight")
+        self.features = nn.BatchNorm1d(embedding_dim, affine=final_affine != "none")
         if final_affine == "frozen_weight":
             self.features.weight.requires_grad = False
         self._initialize(initialization)
@@ -112,6 +115,12 @@ class IResNet(Backbone):
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = self.dropout(torch.flatten(self.bn2(x), 1))
         return in_full_precision(x, self.fc, self.features)
+
+    @staticmethod
+    def structure(names: Iterable[str]) -> frozenset[str]:
+        """Name the parts of blocks; their number and the other options may differ."""
+        parts = (re.match(r"layer\d+\.\d+\.(\w+)\.", name) for name in names)
+        return frozenset(part[1] for part in parts if part and part[1] != "downsample")
 
     def _initialize(self, initialization: Initialization) -> None:
         """Draw weights; those of batch normalisation are right already."""
@@ -129,12 +138,14 @@ class IResNet(Backbone):
 class _Block(nn.Module):
     """Two convolutions of 3 x 3 beside a shortcut, and no activation after their sum."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, project: bool, se: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, project: bool, norm_between: bool, se: bool
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = nn.BatchNorm2d(outputs) if norm_between else nn.Identity()
         self.prelu = nn.PReLU(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
@@ -176,4 +187,5 @@ class _SqueezeExcitation(nn.Module):
 def _check_option(name: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse an option that does not exist."""
     if value not in known:
-        raise BackboneError(f"{name} is {value!r}; give {' or '.join(known)}.")
+        *others, last = known
+        raise BackboneError(f"{name} is {value!r}; give {', '.join(others)} or {last}.")

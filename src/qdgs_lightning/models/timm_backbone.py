@@ -1,6 +1,7 @@
 """Any network of timm as a backbone for faces."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,7 @@ from qdgs_lightning.models.backbone_base import (
     check_dropout,
     in_full_precision,
 )
+from qdgs_lightning.models.timm_files import timm_weights
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
@@ -82,6 +84,11 @@ class TimmBackbone(Backbone):
         self.fc = nn.Linear(channels, embedding_dim, bias=False)
         self.features = nn.BatchNorm1d(embedding_dim)
 
+    def adopt(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Take in weights of the timm network as timm publishes them, or one who trained it."""
+        weights = timm_weights(self.body, tensors)
+        return weights and {f"body.{name}": value for name, value in weights.items()}
+
     def normalize(self, images: Tensor) -> Tensor:
         """Bring images to the mean and deviation that timm states for the network."""
         return (images - self.mean) / self.std
@@ -108,9 +115,10 @@ def _build(
         with torch.no_grad():
             features = body.eval()(torch.zeros(1, 3, image_size, image_size))
         body.train(training)
-    # timm and the networks in it refuse by errors of any of these kinds.
-    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    except Exception as error:  # timm, the networks in it and hubs refuse by errors of any kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". :")
+        if told := _trouble_with_weights(model_name, pretrained, arguments, reason):
+            raise BackboneError(told) from error
         raise BackboneError(
             f"timm's {model_name} cannot be built for images of {image_size} pixels ({reason}); "
             "change image_size or model_args, or choose another network."
@@ -121,3 +129,31 @@ def _build(
             "for each image; leave its pooling as it is, or choose another network."
         )
     return body, features.shape[1], stated
+
+
+def _trouble_with_weights(
+    model_name: str, pretrained: bool, arguments: Mapping[str, Any], reason: str
+) -> str:
+    """Say that weights are the reason, where the network can be built without them."""
+    import timm
+
+    file = arguments.get("checkpoint_path")
+    others = {name: value for name, value in arguments.items() if name != "checkpoint_path"}
+    if not pretrained and not file:
+        return ""
+    try:
+        timm.create_model(model_name, num_classes=0, **others)
+    except Exception:  # as above
+        return ""
+    if file and not Path(str(file)).is_file():
+        return f"There is no file {file}, the checkpoint_path of timm's {model_name}; correct it."
+    if file:
+        return (
+            f"timm's {model_name} cannot be filled from its checkpoint_path {file} ({reason}); "
+            "give the file as init_from instead, which leaves out a classifier."
+        )
+    return (
+        f"The weights of timm's {model_name} could not be had ({reason}); fetch the file from its "
+        "page on huggingface.co/timm on another machine and give it as init_from, with pretrained "
+        "false."
+    )

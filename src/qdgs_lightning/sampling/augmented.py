@@ -59,6 +59,10 @@ class AugmentedGuidance(GuidanceWrapper):
             f"{name} after {how}" for how in self.augmentations for name in guidance.measure_names
         )
 
+    def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+        """Repeat the judge's for each alteration, which changes no meaning."""
+        return self.guidance.measure_ends() * (1 + len(self.augmentations))
+
     def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
         """Judge ``[n, 3, S, S]``; see `Guidance.forward`."""
         views = [images, *(augment(images, how) for how in self.augmentations)]

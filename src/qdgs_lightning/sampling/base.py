@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
+from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.guidance import Guidance, PromptGuidance
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.progress import progress
 from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins, class_names
 from qdgs_lightning.sampling.errors import SamplingError
-from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport, in_measures
+from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport, dropped_line, in_measures
 from qdgs_lightning.sampling.quotas import Quotas
 from qdgs_lightning.search.archive import Archive
 from qdgs_lightning.search.evaluation import evaluate
@@ -196,7 +198,11 @@ class Sampler(ABC):
         proposals = self.propose(generator, archive=archive, random=random)
         agreement = self.quality.agreement
         judge = AugmentedGuidance(guidance, agreement) if agreement else guidance
-        result = evaluate(generator, judge, proposals.latents, batch_size=self.batch_size)
+        latents, first = proposals.latents, rank_and_world_size()[0] == 0
+        with progress("Judging latents", len(latents), brief=True, shown=first) as meter:
+            result = evaluate(
+                generator, judge, latents, batch_size=self.batch_size, progress=meter.update
+            )
         views = result.measures.chunk(1 + len(agreement), dim=1)
         labels = self.joint.labels(views[0])
         bins = self.joint.index(labels)
@@ -216,7 +222,8 @@ class Sampler(ABC):
         dropped["poor"] = int((keep & ~good).sum())
         if not good.any():
             raise SamplingError(
-                f"None of {len(bins)} latents can be used ({dropped}): widen the sampler's bins, "
+                "No latent can be used; "
+                f"{dropped_line(dropped, evaluated=len(bins))}: widen the sampler's bins, "
                 "ask for less quality, or evaluate more."
             )
         return Candidates(
@@ -330,12 +337,10 @@ class Sampler(ABC):
 
 
 def measure_prompts(guidance: Guidance, bins: Sequence[MeasureBins]) -> tuple[str, ...]:
-    """Say what the measure of each of some bins is, by its name and, where it has them, prompts."""
-    pairs = {
-        pair.name: f'{pair.name} from "{pair.positive}" to "{pair.negative}"'
-        for module in guidance.modules()
-        if isinstance(module, PromptGuidance)
-        for pair in module.pairs
-    }
-    names = [guidance.measure_names[each.measure] for each in bins]
-    return tuple(pairs.get(name, name) for name in names)
+    """Describe the measure of each of some bins by its name and, where it has them, its ends."""
+    names, ends = guidance.measure_names, guidance.measure_ends()
+    places = [each.measure for each in bins]
+    return tuple(
+        names[place] + (f' from "{pair[0]}" to "{pair[1]}"' if (pair := ends[place]) else "")
+        for place in places
+    )

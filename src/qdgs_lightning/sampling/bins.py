@@ -112,6 +112,14 @@ class JointBins:
         self.bins = tuple(bins)
         self.names = tuple(" ".join(parts) for parts in product(*class_names(bins)))
 
+    @property
+    def intervals(self) -> dict[int, list[tuple[float, float]]]:
+        """Intervals of each measure that has bins, by the index of the measure."""
+        found: dict[int, list[tuple[float, float]]] = {}
+        for bins in self.bins:
+            found.setdefault(bins.measure, []).extend(bins.intervals)
+        return found
+
     def check(self, measures: int) -> None:
         """Make sure that every bin is of one of so many measures; see `MeasureBins.check`."""
         for bins in self.bins:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qdgs_lightning.sampling.pool import in_measures
+from qdgs_lightning.sampling.pool import dropped_line, in_measures
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,15 +133,21 @@ class IdentityReport:
         return values | {f"pool/dropped/{why}": n for why, n in self.dropped.items()}
 
     def __str__(self) -> str:
+        size = (
+            f"{self.smallest}"
+            if self.smallest == self.largest
+            else f"{self.smallest} to {self.largest}"
+        )
+        held = f", {self.held_over:,} held over" if self.held_over else ""
         places = zip(self.bin_names, self.identities, self.available, strict=True)
-        bins = ", ".join(f"{name} {n} of {latents} latents" for name, n, latents in places)
-        dropped = ", ".join(f"{n} {why}" for why, n in self.dropped.items()) or "none"
-        held = f", {self.held_over} held over" if self.held_over else ""
-        return (
-            f"Pool of {self.total} identities of {self.smallest} to {self.largest} latents "
-            f"({self.new} new, {self.retired} retired{held}; {self.free_slots} classes are free) "
-            f"from {self.evaluated} evaluated latents: {bins}; {self.left_out} latents fill no "
-            f"identity; dropped: {dropped}."
+        return "\n".join(
+            [
+                f"Pool of {self.total:,} identities of {size} latents each ({self.new:,} new, "
+                f"{self.retired:,} retired{held}; {self.free_slots:,} classes are free).",
+                *(f"  {name}: {n:,} identities from {of:,} candidates" for name, n, of in places),
+                f"  {self.left_out:,} candidates fill no identity",
+                f"  {dropped_line(self.dropped, evaluated=self.evaluated)}",
+            ]
         )
 
     def _short_bins(self) -> str:

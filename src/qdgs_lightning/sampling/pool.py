@@ -1,10 +1,17 @@
 """What samplers hand out: labelled candidates, pools drawn from them, and an honest report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+_REASONS = {
+    "unlabelled": "in no bin",
+    "moved": "judged again, in another bin than in the archive",
+    "disagreeing": "in another bin when altered as in quality.agreement",
+    "poor": "objective below quality.objective or quality.quantile",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,35 +147,27 @@ class PoolReport:
         return values | {f"pool/dropped/{why}": n for why, n in self.dropped.items()}
 
     def __str__(self) -> str:
-        bins = ", ".join(
-            f"{name} {drawn} of {available}"
-            for name, drawn, available in zip(
-                self.bin_names, self.drawn, self.available, strict=True
+        draws = f"{sum(self.drawn):,}"
+        lines = [
+            f"Pool of {draws} draws from {self.distinct:,} different latents, none more than "
+            f"{self.most_repeated:,} times (effective size {self.effective_size:,.0f} of {draws}).",
+            *map(self._bin, range(len(self.bin_names))),
+            f"  {dropped_line(self.dropped, evaluated=self.evaluated)}",
+        ]
+        if self.wanted is not None:
+            unmet = f"; no candidates of {', '.join(self.unmet)}" if self.unmet else ""
+            lines.append(
+                f"  {self.distance:.1%} of the draws are in another bin than wanted{unmet}"
             )
-        )
-        dropped = ", ".join(f"{n} {why}" for why, n in self.dropped.items()) or "none"
+        return "\n".join(lines)
+
+    def _bin(self, place: int) -> str:
+        """Describe the draws of one bin."""
+        wanted = "" if self.wanted is None else f", wanted {self.wanted[place]:.1%} of the draws"
         return (
-            f"Pool of {sum(self.drawn)} ({self.distinct} distinct, effective size "
-            f"{self.effective_size:.0f}, one at most {self.most_repeated} times) from "
-            f"{self.evaluated} evaluated latents; drawn of available: {bins}; dropped: {dropped}"
-            f"{self._quotas()}{self._empty()}."
+            f"  {self.bin_names[place]}: {self.drawn[place]:,} draws from "
+            f"{self.available[place]:,} candidates{wanted}"
         )
-
-    def _quotas(self) -> str:
-        """Say how near the draws came to the quotas, if there are any."""
-        if self.wanted is None:
-            return ""
-        places = zip(self.bin_names, self.wanted, strict=True)
-        wanted = ", ".join(f"{name} {share:.1%}" for name, share in places)
-        unmet = f", shared out anew without {', '.join(self.unmet)}" if self.unmet else ""
-        return f"; wanted{unmet}: {wanted} ({self.distance:.1%} of the draws are out of place)"
-
-    def _empty(self) -> str:
-        """List the bins without candidates, if there are any, and what their measures ask."""
-        if not self.empty_bins:
-            return ""
-        measures = in_measures(self.prompts)
-        return f"; nothing to draw for {', '.join(self.empty_bins)}{measures}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +186,17 @@ class Pool:
 
     def __len__(self) -> int:
         return len(self.latents)
+
+
+def dropped_line(dropped: Mapping[str, int], *, evaluated: int) -> str:
+    """Describe the latents that are no candidates, and the tests that took them away.
+
+    Args:
+        dropped: Number that each test took away, by its name.
+        evaluated: Number of latents that were tested.
+    """
+    reasons = [f"{n:,} {why} ({_REASONS.get(why, why)})" for why, n in dropped.items() if n]
+    return f"dropped of {evaluated:,} evaluated latents: {', '.join(reasons) or 'none'}"
 
 
 def in_measures(prompts: Sequence[str]) -> str:

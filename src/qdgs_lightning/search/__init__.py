@@ -2,6 +2,7 @@
 
 from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
 from qdgs_lightning.search.config import SearchConfig, SearchError
+from qdgs_lightning.search.coverage import CellCount, Coverage
 from qdgs_lightning.search.evaluation import Evaluated, EvaluationError, evaluate
 from qdgs_lightning.search.files import ArchiveError
 from qdgs_lightning.search.progress import search_progress
@@ -12,6 +13,8 @@ __all__ = [
     "ArchiveError",
     "ArchiveMetadata",
     "ArchiveStats",
+    "CellCount",
+    "Coverage",
     "Evaluated",
     "EvaluationError",
     "QDSearch",

@@ -25,6 +25,10 @@ class ArchiveMetadata:
         seed: Seed of the search.
         evaluations: How many latents were evaluated to find the elites.
         versions: Versions of the packages that decide what is found.
+        prior_span: The 1 % and the 99 % quantile of each measure of the prior sample that opened
+            the search; None in archives of earlier versions.
+        measure_ends: For each measure in words what low and what high values stand for, or None;
+            all None in files of versions that did not keep it.
     """
 
     guidance: dict[str, Any]
@@ -37,6 +41,12 @@ class ArchiveMetadata:
     seed: int
     evaluations: int
     versions: dict[str, str]
+    prior_span: tuple[tuple[float, float], ...] | None = None
+    measure_ends: tuple[tuple[str, str] | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.measure_ends:
+            object.__setattr__(self, "measure_ends", (None,) * len(self.measure_names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +178,16 @@ class Archive:
         """
         tree = read_tree(Path(path), "elites", "metadata")
         try:
-            stored = tree["metadata"]
+            stored = {"measure_ends": [], "prior_span": None, **tree["metadata"]}
             metadata = {field.name: stored[field.name] for field in fields(ArchiveMetadata)}
             for name in ("measure_names", "latent_shape", "grid"):
                 metadata[name] = tuple(metadata[name])
-            metadata["ranges"] = tuple((low, high) for low, high in metadata["ranges"])
+            metadata["measure_ends"] = tuple(
+                ends and tuple(ends) for ends in stored["measure_ends"]
+            )
+            for name in ("ranges", "prior_span"):
+                if metadata[name] is not None:
+                    metadata[name] = tuple((low, high) for low, high in metadata[name])
             return cls(**tree["elites"], metadata=ArchiveMetadata(**metadata))
         except (KeyError, TypeError) as error:
             raise ArchiveError(

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from qdgs_lightning.search.config import SearchConfig, SearchError
 from qdgs_lightning.search.evaluation import Evaluated
@@ -23,10 +24,13 @@ class Calibration(NamedTuple):
     Attributes:
         ranges: What the grid spans along each measure.
         threshold_min: What an empty cell of an annealed archive demands.
+        prior_span: The 1 % and the 99 % quantile of each measure of the sample; None of a search
+            that an earlier version began.
     """
 
     ranges: tuple[tuple[float, float], ...]
     threshold_min: float
+    prior_span: tuple[tuple[float, float], ...] | None = None
 
 
 def calibrate(config: SearchConfig, sample: Evaluated, *, names: tuple[str, ...]) -> Calibration:
@@ -38,13 +42,14 @@ def calibrate(config: SearchConfig, sample: Evaluated, *, names: tuple[str, ...]
         names: A name per measure, for errors.
 
     Raises:
-        SearchError: A measure hardly differs between samples, so that no range can be found.
+        SearchError: A measure hardly differs between samples, so that no range can be found, or no
+            sample lies within a range that was given.
     """
     ranges, threshold_min = config.ranges, config.threshold_min
+    # float64, or the last bits of a span could get lost in the subtraction.
+    measures = sample.measures.numpy().astype(np.float64)
+    low, high = np.quantile(measures, _RANGE_QUANTILES, axis=0)
     if ranges is None:
-        # float64, or the last bits of a span could get lost in the subtraction.
-        measures = sample.measures.numpy().astype(np.float64)
-        low, high = np.quantile(measures, _RANGE_QUANTILES, axis=0)
         margin = _RANGE_MARGIN * (high - low)
         for name, lowest, highest in zip(names, low, high, strict=True):
             if highest - lowest <= 1e-6 * max(1.0, abs(lowest), abs(highest)):
@@ -53,6 +58,34 @@ def calibrate(config: SearchConfig, sample: Evaluated, *, names: tuple[str, ...]
                     "samples; measure something that varies, or set search.ranges."
                 )
         ranges = tuple(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
+    elif missed := missed_ranges(ranges, sample.measures, names=names):
+        raise SearchError(
+            f"{missed[0]}; set search.ranges to what can be reached, or leave it out."
+        )
     if threshold_min is None:
         threshold_min = float(np.quantile(sample.objective.numpy(), _THRESHOLD_QUANTILE))
-    return Calibration(ranges, threshold_min)
+    return Calibration(ranges, threshold_min, tuple(zip(low.tolist(), high.tolist(), strict=True)))
+
+
+def missed_ranges(
+    ranges: tuple[tuple[float, float], ...], measures: Tensor, *, names: tuple[str, ...]
+) -> list[str]:
+    """Name the ranges that no sample lies within: their images would all share an edge cell.
+
+    Args:
+        ranges: Lowest and highest value of each measure that a grid spans.
+        measures: Those of samples of the prior, shape ``[n, k]``.
+        names: A name per measure.
+
+    Returns:
+        A sentence without its full stop for each such range.
+    """
+    missed = []
+    for (low, high), name, values in zip(ranges, names, measures.unbind(1), strict=True):
+        if not ((values >= low) & (values <= high)).any():
+            missed.append(
+                f"None of {len(values)} prior samples lies within the range of measure {name!r}, "
+                f"{low:g} to {high:g}: they span {float(values.min()):.3g} to "
+                f"{float(values.max()):.3g}"
+            )
+    return missed

@@ -71,7 +71,9 @@ def read_tree(path: Path, *branches: str) -> dict[str, Any]:
                 if _identity(path) == before:
                     raise
     except FileNotFoundError as error:
-        raise ArchiveError(f"There is no archive file {path}; check the path.") from error
+        raise ArchiveError(
+            f"There is no archive file {path.absolute()}; check the path."
+        ) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ArchiveError(
             f"{path} is not a whole archive file of this package ({error}); bring another copy, or "

@@ -1,52 +1,48 @@
-"""Show on the terminal how far a search is."""
+"""Progress of a search, with the figures of its archive."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+from qdgs_lightning.progress import progress
 from qdgs_lightning.search.qd_search import QDSearch
 
 
 @contextmanager
 def search_progress(
-    search: QDSearch, budget: int, *, shown: bool = True
+    search: QDSearch, budget: int, *, shown: bool = True, bar: bool = True
 ) -> Iterator[Callable[[QDSearch], None]]:
-    """Show a bar with evaluations, their rate, coverage, QD-score, best objective and time left.
+    """Show evaluations, their rate, coverage, best objective, QD-score and time left.
+
+    Coverage is the share of cells that hold an elite, out of those that the whole budget can fill:
+    a cell for each evaluation, or all cells where these are fewer.
 
     Args:
-        search: What is about to go on.
-        budget: How many evaluations it is about to spend.
+        search: Search that is about to go on.
+        budget: Evaluations that it is about to spend.
         shown: Whether to show anything; False on all processes but one.
+        bar: Whether a terminal gets a bar; lines otherwise, see `progress`.
 
-    Returns:
-        A context that yields a function to call after each iteration.
+    Yields:
+        A function to call after each iteration.
 
     Example:
         >>> with search_progress(search, 2_000) as show:
         ...     search.run(2_000, on_iteration=show)
     """
-    before, started = search.evaluations, time.monotonic()
-    with Progress(
-        TextColumn("Searching"),
-        BarColumn(bar_width=10),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}, {task.fields[figures]}"),
-        TimeRemainingColumn(),
-        disable=not shown,
-    ) as progress:
-        task = progress.add_task("", total=before + budget, completed=before, figures="")
+    before = search.evaluations
+    fillable = min(prod(search.config.grid), before + budget)
+    with progress(
+        "Searching", before + budget, start=before, unit="evaluations", shown=shown, bar=bar
+    ) as meter:
 
         def show(search: QDSearch) -> None:
-            stats, seconds = search.stats, time.monotonic() - started
-            progress.update(
-                task,
-                completed=search.evaluations,
-                figures=(
-                    f"{(search.evaluations - before) / seconds:.0f}/s, coverage "
-                    f"{stats.coverage:.1%}, QD-score {stats.qd_score:.0f}, best "
-                    f"{stats.obj_max:.1f},"
-                ),
+            stats = search.stats
+            meter.update(
+                search.evaluations,
+                f"coverage {stats.num_elites / fillable:.1%}",
+                f"best {stats.obj_max:.1f}",
+                f"QD-score {stats.qd_score:.0f}",
             )
 
         yield show

@@ -182,9 +182,11 @@ class QDSearch:
         restore(self._random, state["memory"]["random"])
         self._calibration = self._scheduler = None
         if state["calibration"] is not None:
-            stored, threshold_min = state["calibration"]
+            stored, threshold_min, *later = state["calibration"]
             ranges = tuple((low, high) for low, high in stored)
-            self._calibration = Calibration(ranges, threshold_min)
+            known = later and later[0] is not None  # by this version, not by earlier ones
+            span = tuple((low, high) for low, high in later[0]) if known else None
+            self._calibration = Calibration(ranges, threshold_min, span)
             anywhere = Start.anywhere(self.config, self._generator.latent_size)
             self._scheduler = make_scheduler(
                 self.config, self._calibration, self._generator, anywhere
@@ -341,6 +343,7 @@ class QDSearch:
         metadata = ArchiveMetadata(
             guidance=self._origin["guidance"],
             measure_names=self._guidance.measure_names,
+            measure_ends=self._guidance.measure_ends(),
             generator=self._origin["generator"],
             latent_shape=tuple(self._generator.latent_shape),
             grid=self.config.grid,
@@ -349,6 +352,7 @@ class QDSearch:
             seed=self.config.seed,
             evaluations=self._evaluations,
             versions={name: version(name) for name in _PACKAGES},
+            prior_span=self._calibration.prior_span,
         )
         return Archive(**rows, metadata=metadata)
 

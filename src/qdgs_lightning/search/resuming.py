@@ -27,8 +27,9 @@ def run_and_save(
     every_seconds: float,
     unfinished: bool = False,
     shown: bool = True,
+    bar: bool = True,
 ) -> None:
-    """Continue a search with a bar on the terminal, and save it from time to time; collective.
+    """Continue a search, show its progress, and save it from time to time; collective.
 
     Args:
         search: What to continue.
@@ -37,7 +38,8 @@ def run_and_save(
         every_seconds: How much work a stop may cost; 0 saves after every iteration.
         unfinished: Whether the file says to how many evaluations the search was to go on, see
             `evaluations_to_reach`.
-        shown: Whether to show the bar, on the first process.
+        shown: Whether to show progress; False on all processes but one.
+        bar: Whether a terminal gets a bar; lines otherwise, see `progress`.
 
     Raises:
         SearchError: The budget is too small for anything.
@@ -54,7 +56,7 @@ def run_and_save(
             search.save(path, until=until if unfinished else None)
             saved = time.monotonic()
 
-    with search_progress(search, evaluations, shown=shown) as show:
+    with search_progress(search, evaluations, shown=shown, bar=bar) as show:
 
         def each_iteration(search: QDSearch) -> None:
             show(search)

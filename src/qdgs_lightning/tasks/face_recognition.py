@@ -23,6 +23,8 @@ from qdgs_lightning.files import replacing
 from qdgs_lightning.loggers import log_csv, log_figure, log_file, run_folder
 from qdgs_lightning.metrics.verification import Protocol
 from qdgs_lightning.models import (
+    BackboneWeightsReport,
+    ColorChoice,
     MarginHead,
     SampledHead,
     create_backbone,
@@ -36,6 +38,7 @@ from qdgs_lightning.tasks.optimization import ScheduledModule, Undecayed, decay_
 FaceBatch = tuple[Tensor, Tensor]
 Head = MarginHead | SampledHead
 HeadFactory = Callable[[int, int], Head]
+_BEGINNING = ("init_from", "init_entry", "color_order")  # of no use once a fit has begun
 _PACKAGES = ("qdgs-lightning", "torch", "torchvision", "lightning", "timm", "numpy", "pillow")
 
 
@@ -66,6 +69,9 @@ class FaceRecognizer(ScheduledModule):
         undecayed: Which parameters the optimizer's weight decay spares; see `decay_groups`.
         init_from: A file to take the backbone's weights from; see `load_backbone_weights`. The head
             begins anew. A checkpoint that the trainer loads takes its place.
+        init_entry: Which entry of that file to take, such as ``ema``, where several hold weights.
+        color_order: What the network in that file takes, where it cannot be told; see
+            `load_backbone_weights`.
         protocol: How accuracies are computed; see `verification_accuracy`.
         num_bootstrap: Replicates for the intervals of groups; 0 for none.
         eval_autocast: Whether measurement, too, runs in the trainer's precision; else in float32.
@@ -89,6 +95,8 @@ class FaceRecognizer(ScheduledModule):
         warmup: float = 0,
         undecayed: Undecayed = "batch_norm",
         init_from: Path | None = None,
+        init_entry: str | None = None,
+        color_order: ColorChoice = "auto",
         protocol: Protocol = "insightface",
         num_bootstrap: int = 1000,
         eval_autocast: bool = False,
@@ -98,7 +106,7 @@ class FaceRecognizer(ScheduledModule):
         super().__init__()
         # Modules and callables would be pickled into checkpoints, which are to load without.
         self.save_hyperparameters(
-            ignore=["backbone", "head", "optimizer", "scheduler", "init_from"], logger=False
+            ignore=["backbone", "head", "optimizer", "scheduler", *_BEGINNING], logger=False
         )
         self.backbone = create_backbone(backbone) if isinstance(backbone, str) else backbone
         self.head: Head | None = None
@@ -110,6 +118,8 @@ class FaceRecognizer(ScheduledModule):
         self.warmup = warmup
         self.undecayed: Undecayed = undecayed
         self.init_from = init_from
+        self.init_entry = init_entry
+        self.color_order: ColorChoice = color_order
         self.protocol: Protocol = protocol
         self.num_bootstrap = num_bootstrap
         self.eval_autocast = eval_autocast
@@ -123,7 +133,7 @@ class FaceRecognizer(ScheduledModule):
         """Take over weights, and prepare a metric for every benchmark."""
         # Once: a test that follows a fit is of what the fit has made of these weights.
         if self.init_from is not None and not self._has_begun and not self.trainer.ckpt_path:
-            found = load_backbone_weights(cast(Any, self.backbone), self.init_from)
+            found = self.load_initial_weights()
             if self.trainer.is_global_zero:
                 Console().print(found.to_table())
         self._has_begun = True
@@ -139,6 +149,20 @@ class FaceRecognizer(ScheduledModule):
                 protocol=self.protocol,
                 num_bootstrap=self.num_bootstrap,
             )
+
+    def load_initial_weights(self) -> BackboneWeightsReport:
+        """Fill the backbone from the file of `init_from`, and say what was read.
+
+        Raises:
+            BackboneError: There is no such file, or it does not fit.
+        """
+        assert self.init_from is not None
+        return load_backbone_weights(
+            cast(Any, self.backbone),
+            self.init_from,
+            color_order=self.color_order,
+            entry=self.init_entry,
+        )
 
     def make_fast(self) -> None:
         """Lay out and compile the backbone, as it was asked for."""
@@ -394,5 +418,12 @@ class FaceRecognizer(ScheduledModule):
             raise FaceRecognitionError(
                 f"The data are brought to {size} pixels and the backbone takes {wanted}: set "
                 "`data.init_args.image_size` and that of the backbone to one number."
+            )
+        trained = getattr(data, "train_size", None)
+        if wanted is not None and trained not in (None, (wanted, wanted)):
+            raise FaceRecognitionError(
+                f"The training images are {trained[1]} x {trained[0]} pixels and the backbone "
+                f"takes {wanted}: resize them by `qdgs data pack --size {wanted}`, or build the "
+                "backbone with another image_size."
             )
         return data

@@ -26,6 +26,11 @@ _TITLES = {
     "calfw": "CALFW",
     "agedb_30": "AgeDB-30",
 }
+# What stands behind ± in the table: that which papers of the protocol print.
+_SPREAD = ("std", "standard deviation over the ten folds, as insightface prints")
+_SPREADS = {
+    "facexzoo": ("standard_error", "standard error of the mean of ten folds, as FaceX-Zoo prints")
+}
 _COLUMNS = ("accuracy", "std", "standard_error", "auc", "eer", "num_same", "num_different")
 
 
@@ -72,14 +77,24 @@ class FaceReport:
         """Draw the accuracies of each set of groups, at both kinds of thresholds, with its name."""
         for name, found in self.fairness.items():
             arms = {"own thresholds": found.own, "one threshold": found.pooled}
-            accuracies = {
+            estimates = {
                 arm: {
-                    group.removeprefix(f"{name}_"): value
-                    for group, value in _values(groups.accuracies).items()
+                    group.removeprefix(f"{name}_"): estimate
+                    for group, estimate in groups.accuracies.items()
                 }
                 for arm, groups in arms.items()
             }
-            yield name, group_bars(accuracies, chance=0.5)
+            yield (
+                name,
+                group_bars(
+                    {arm: _values(groups) for arm, groups in estimates.items()},
+                    chance=0.5,
+                    intervals={
+                        arm: {group: (each.low, each.high) for group, each in groups.items()}
+                        for arm, groups in estimates.items()
+                    },
+                ),
+            )
 
     def tables(self) -> list[Table]:
         """Lay out percentages: a table of benchmarks, and those of each set of groups."""
@@ -89,7 +104,12 @@ class FaceReport:
         for name in shown:
             plain.add_column(_TITLES.get(name, name), justify="right")
         plain.add_column("mean", justify="right")
-        cells = [f"{_percent(r.accuracy)} ± {_percent(r.std)}" for r in shown.values()]
+        spreads = [_SPREADS.get(r.protocol, _SPREAD) for r in shown.values()]
+        plain.caption = "± " + "; ".join(dict.fromkeys(told for _, told in spreads))
+        cells = [
+            f"{_percent(r.accuracy)} ± {_percent(getattr(r, spread))}"
+            for r, (spread, _) in zip(shown.values(), spreads, strict=True)
+        ]
         plain.add_row(*cells, _percent(self.mean))
         groups = (table for name in self.fairness for table in self._group_tables(name))
         return [*([plain] if shown else []), *groups]
@@ -125,7 +145,7 @@ class FaceReport:
         """
         found = self.fairness[name]
         names = {group: group.removeprefix(f"{name}_") for group in found.num_same}
-        about = f"intervals of 95 % by {found.num_bootstrap} bootstrap replicates"
+        about = f"intervals of 95 % by {found.num_bootstrap} replicates of {found.resampled}"
         table = _table(f"{name}: accuracy, % ({about})", "own thresholds", "one threshold")
         kinds = (found.own, found.pooled)
         for group, short in names.items():
@@ -148,7 +168,7 @@ class FaceReport:
             table = _table(f"{name}: error rates, % ({about})", "FMR", "FNMR")
             for rate, errors in found.at_false_match_rate.items():
                 table.add_section()
-                table.add_row(f"at FMR {100 * rate:g}")
+                table.add_row(f"at FMR {100 * rate:g} %")
                 for group, short in names.items():
                     both = (errors.false_match[group], errors.false_non_match[group])
                     table.add_row(f"  {short}", *map(_interval, both))

@@ -25,10 +25,17 @@ class FaceRecognitionError(QDGSError):
 
 
 class Pairs(Protocol):
-    """Pairs of images of a benchmark: places ``[n, 2]``, and whether they are of one person."""
+    """Pairs of images of a benchmark.
+
+    Attributes:
+        pairs: Places of the two images of each, ``[n, 2]``.
+        is_same: Whether they are of one person, ``[n]``.
+        people: Whom each image shows, ``[images]``; None where it is not known.
+    """
 
     pairs: Tensor
     is_same: Tensor
+    people: Tensor | None
 
 
 class FaceVerification(nn.Module):
@@ -143,11 +150,25 @@ class FaceVerification(nn.Module):
             torch.cat([self.benchmarks[member].is_same for member in members]),
             torch.arange(len(members)).repeat_interleave(counts),
             names=list(members),
+            people=self._people(members),
             merge=self._merge_of(members),
             protocol=self.protocol,
             num_bootstrap=self.num_bootstrap,
             seed=seed,
         )
+
+    def _people(self, members: Sequence[str]) -> Tensor | None:
+        """Whom the pairs of some benchmarks show, ``[n, 2]``, if that is known of all of them.
+
+        People of two benchmarks are taken to be different, as those of groups are.
+        """
+        parts, before = [], 0
+        for pairs in (self.benchmarks[member] for member in members):
+            if pairs.people is None:
+                return None
+            parts.append(pairs.people[pairs.pairs] + before)
+            before += int(pairs.people.max()) + 1
+        return torch.cat(parts)
 
     def _named(self) -> Iterator[tuple[str, VerificationAccuracy]]:
         """Go through the benchmarks' names and metrics."""

@@ -1,5 +1,7 @@
 """Learning to tell triangles from squares, and finding out whether colour was learnt instead."""
 
+import math
+
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
@@ -8,6 +10,8 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
 from qdgs_lightning.datasets import GROUPS
+from qdgs_lightning.figures import group_bars
+from qdgs_lightning.loggers import log_figure
 from qdgs_lightning.metrics import GroupAccuracy
 from qdgs_lightning.models import ShapeClassifier
 
@@ -15,11 +19,11 @@ ShapesBatch = tuple[Tensor, Tensor, Tensor]
 
 
 class ShapeClassification(LightningModule):
-    """Classifies shape; colour, with which shape is confounded, is looked at for tests alone.
+    """Classifies shape; colour, with which shape is confounded, is looked at, never learnt.
 
-    Logs ``train/loss``; ``val/loss``, ``val/acc`` and ``val/worst``; and for tests the accuracy of
-    the four shape-colour groups (``test/red_triangle`` ...), their mean ``test/balanced``,
-    ``test/worst`` and ``test/gap``.
+    Logs ``train/loss`` and ``val/loss``; in validation and test the accuracy of the four
+    shape-colour groups (``val/red_triangle``, ``test/red_triangle`` ...), their mean ``balanced``,
+    ``worst`` and ``gap``; and for a test the groups as bars, ``test/groups``.
 
     Args:
         classifier: Images ``[n, 3, S, S]`` in [0, 1] to two logits; `ShapeClassifier` if left out.
@@ -54,10 +58,10 @@ class ShapeClassification(LightningModule):
         self.log("val/loss", loss, batch_size=len(batch[0]), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Log accuracy over the unbiased validation set, which is also that of the groups."""
+        """Log what a test logs, of the unbiased validation set, and its mean as ``val/acc``."""
         values = self.val_accuracy.compute()
         self.log("val/acc", values["balanced"], prog_bar=True)
-        self.log("val/worst", values["worst"])
+        self.log_dict({f"val/{name}": value for name, value in values.items()})
         self.val_accuracy.reset()
 
     def test_step(self, batch: ShapesBatch, batch_idx: int) -> None:
@@ -65,9 +69,13 @@ class ShapeClassification(LightningModule):
         self._count(batch, self.test_accuracy)
 
     def on_test_epoch_end(self) -> None:
-        """Log the accuracy of each group, their mean, the worst, and the gap."""
+        """Log the accuracy of each group, their mean, the worst, and the gap; draw the groups."""
         values = self.test_accuracy.compute()
         self.log_dict({f"test/{name}": value for name, value in values.items()})
+        bars = {name: float(values[name]) for name in self.test_accuracy.names}
+        if not any(map(math.isnan, bars.values())):  # a part of the set may lack a group
+            figure = group_bars({"test": bars}, chance=0.5)
+            log_figure(self.trainer, "test/groups", figure, step=self.trainer.global_step)
         self.test_accuracy.reset()
 
     def configure_optimizers(self) -> Optimizer:

@@ -40,6 +40,6 @@ def resolve_weights(name_or_path: str | Path) -> Path:
         if path.is_file():
             return path
     raise WeightsError(
-        f"There are no weights '{name_or_path}': give the path of a .safetensors file, or one of "
-        f"the shipped names {', '.join(packaged_weights())}."
+        f"There are no weights {Path(name_or_path).absolute()}: give the path of a .safetensors "
+        f"file, or one of the shipped names {', '.join(packaged_weights())}."
     )

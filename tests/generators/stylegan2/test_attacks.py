@@ -1,12 +1,14 @@
 """Files that want more than to be read: nothing of them runs, and nothing grows out of bounds."""
 
 import builtins
+import io
 import json
 import os
 import pickle
 import random
 import struct
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -238,7 +240,9 @@ def test_weights_that_share_few_numbers_are_refused(tmp_path: Path) -> None:
         data = pickle.dumps({"G_ema": root}, protocol=4)
     with pytest.raises(CheckpointError, match="more numbers than the file"):
         load(tmp_path, data)
-    torch.save({"g_ema": {f"a{i}": shared[: 2**20 - i] for i in range(1000)}}, tmp_path / "a.pt")
+    views = {f"a{i}": shared[: 2**20 - i] for i in range(1000)}
+    views["conv1.conv.modulation.weight"] = shared  # for which it is taken for a generator
+    torch.save({"g_ema": views}, tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="more work"):
         load(tmp_path, (tmp_path / "a.pt").read_bytes())
 
@@ -250,6 +254,25 @@ def test_a_module_within_itself_is_refused(tmp_path: Path) -> None:
         data = pickle.dumps({"G_ema": network}, protocol=4)
     with pytest.raises(CheckpointError):
         load(tmp_path, data)
+
+
+def test_a_module_of_torchscript_within_itself_is_refused(tmp_path: Path) -> None:
+    # PROTO 2, a class of TorchScript made by NEWOBJ, and a BUILD with itself twice.
+    cyclic = b"\x80\x02c__torch__\nA\n)\x81q\x00}(X\x01\x00\x00\x00ah\x00X\x01\x00\x00\x00bh\x00ub."
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a/data.pkl", cyclic)
+    with pytest.raises(CheckpointError, match="more modules than any network"):
+        load(tmp_path, buffer.getvalue())
+
+
+def test_only_modules_of_torchscript_are_made_up(tmp_path: Path, marker: Path) -> None:
+    for package, name in (("__torch__evil", "system"), ("torch.jit._pickle", "system")):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("a/data.pkl", named(package, name, f"touch {marker}"))
+        with pytest.raises(CheckpointError, match=rf"asks for {package}\.{name}"):
+            load(tmp_path, buffer.getvalue())
 
 
 def test_lengths_that_a_file_makes_up_allocate_nothing(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,9 +24,15 @@ from qdgs_lightning.generators.stylegan2.official import (
     read_official,
     without_noise_filled,
 )
-from qdgs_lightning.generators.stylegan2.rosinality import read_rosinality
+from qdgs_lightning.generators.stylegan2.state_dicts import (
+    chosen_entry,
+    naming_of,
+    nothing_known,
+    read_state_dict,
+)
 from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
 from qdgs_lightning.pickles import PickleError
+from qdgs_lightning.progress import progress
 
 _KEY = "stylegan2"
 _STD = "w_std"
@@ -71,8 +75,11 @@ def load_stylegan2(path: str | Path, *, which: str = "G_ema") -> StyleGAN2:
 
     Args:
         path: An official pickle of stylegan2-ada-pytorch or stylegan3, a checkpoint of rosinality's
-            stylegan2-pytorch, or a file of `save_stylegan2`.
-        which: Of an official pickle: ``G_ema``, the averaged weights, or ``G``.
+            stylegan2-pytorch or of BasicSR, a state_dict of any of these generators (`torch.save`
+            or safetensors), or a file of `save_stylegan2`. A state_dict does not say everything:
+            noise is drawn where there is none, the average style is measured, and none of NVIDIA's
+            is clamped.
+        which: ``G_ema``, the averaged weights, or ``G``, those of the last step.
 
     Returns:
         The network in evaluation mode, without gradients for its weights, on the CPU.
@@ -99,7 +106,9 @@ def read_checkpoint(path: str | Path, *, which: str = "G_ema") -> Checkpoint:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _read(path, data, which)
     except FileNotFoundError as error:
-        raise CheckpointError(f"There is no checkpoint {path}; check the path.") from error
+        raise CheckpointError(
+            f"There is no checkpoint {path.absolute()}; check the path."
+        ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); check it.") from error
 
@@ -160,15 +169,13 @@ def _read(path: Path, data: mmap.mmap, which: str) -> Checkpoint:
 
 def _sha256(path: Path, data: mmap.mmap) -> str:
     """Return the SHA-256 of a file, with a progress line where it takes a while to read it."""
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    quiet = len(data) < _LARGE or os.environ.get("LOCAL_RANK", "0") != "0"
+    shown = len(data) >= _LARGE and os.environ.get("LOCAL_RANK", "0") == "0"
     digest = hashlib.sha256()
-    with Progress(*columns, console=console, disable=quiet) as progress:
-        task = progress.add_task(f"Reading {path.name}", total=len(data))
+    doing = f"Reading {path.name}"
+    with progress(doing, len(data), unit="bytes", brief=True, shown=shown) as meter:
         for start in range(0, len(data), _CHUNK):
             digest.update(data[start : start + _CHUNK])
-            progress.update(task, completed=min(start + _CHUNK, len(data)))
+            meter.update(min(start + _CHUNK, len(data)))
     return digest.hexdigest()
 
 
@@ -198,7 +205,9 @@ def _found(path: Path, data: mmap.mmap, which: str) -> _Found:
     """
     head = data[:512]
     if head[8:9] == b"{":
-        header, weights = _read_own(path)
+        header, weights = _read_safetensors(path)
+        if header is None:
+            return _of_state_dict(weights)
         trained_on = header.get("trained_on")
         return _Found(
             kind="safetensors",
@@ -209,12 +218,7 @@ def _found(path: Path, data: mmap.mmap, which: str) -> _Found:
         )
     if TorchFile.accepts(head):
         with TorchFile(path, data) as file:
-            config, weights = read_rosinality(file)
-        knows_average = "mapping.w_avg" in weights
-        weights.setdefault("mapping.w_avg", torch.zeros(config["w_dim"]))
-        return _Found(
-            kind="rosinality", config=config, weights=weights, knows_average=knows_average
-        )
+            return _of_torch_file(file, which)
     if head[:1] != b"\x80":
         raise PickleError("it is neither a pickle nor a file of torch or safetensors")
     official = read_official(data, which=which)
@@ -224,6 +228,36 @@ def _found(path: Path, data: mmap.mmap, which: str) -> _Found:
         weights=without_noise_filled(official),
         sources=tuple(sorted(official.sources)),
         trained_on=official.trained_on,
+    )
+
+
+def _of_torch_file(file: TorchFile, which: str) -> _Found:
+    """Read the generator of a checkpoint; ``latent_avg`` is what rosinality's conversion adds."""
+    entries = {
+        entry: weights
+        for entry, weights in file.entries().items()
+        if naming_of(map(str, weights)) is not None
+    }
+    if not entries:
+        raise PickleError(nothing_known(file.tree if isinstance(file.tree, dict) else ["no names"]))
+    weights = file.tensors(entries[chosen_entry(entries, which=which)])
+    average = file.tree.get("latent_avg") if isinstance(file.tree, dict) else None
+    return _of_state_dict(weights, None if average is None else file.tensor(average).flatten())
+
+
+def _of_state_dict(theirs: dict[str, Tensor], average: Tensor | None = None) -> _Found:
+    """Read a generator of which there are weights alone, and perhaps its average style."""
+    generator = read_state_dict(theirs)
+    weights = generator.weights
+    if average is not None:
+        weights["mapping.w_avg"] = average
+    knows_average = "mapping.w_avg" in weights
+    weights.setdefault("mapping.w_avg", torch.zeros(generator.config["w_dim"]))
+    return _Found(
+        kind=generator.kind,
+        config=generator.config,
+        weights=weights,
+        knows_average=knows_average,
     )
 
 
@@ -256,16 +290,17 @@ def save_stylegan2(checkpoint: Checkpoint, path: Path) -> None:
         save_file(state, unfinished, {_KEY: header})
 
 
-def _read_own(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file of `save_stylegan2`.
+def _read_safetensors(path: Path) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
+    """Read a file of `save_stylegan2`, or another, which has no header.
 
     Raises:
-        PickleError: It is damaged or another one.
+        PickleError: It is damaged.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
+            metadata = file.metadata() or {}
+            header = json.loads(metadata[_KEY]) if _KEY in metadata else None
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise PickleError(f"it is not a whole file of qdgs convert ({error})") from error
+        raise PickleError(f"it is no whole file of safetensors ({error})") from error
     return header, weights

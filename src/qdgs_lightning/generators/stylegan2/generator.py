@@ -33,7 +33,7 @@ class StyleGAN2Generator(Generator):
             antialiasing.
         label: Class of the images, for networks with labels.
         precision: Of features from 8 x 8 pixels up; see `StyleGAN2` for what halves cost.
-        which: Network of an official pickle, ``G_ema`` or ``G``.
+        which: Network of the file, ``G_ema`` (averaged) or ``G``; see `load_stylegan2`.
 
     Raises:
         StyleGAN2Error: From the constructor: truncation, size or latent space is out of its range.

@@ -93,7 +93,9 @@ class FileEdits(IdentityEdits):
                         f"{self.path} is of an unknown kind; give a .pt, .npy or .safetensors file."
                     )
         except FileNotFoundError as error:
-            raise CheckpointError(f"There is no file {self.path}; check the path.") from error
+            raise CheckpointError(
+                f"There is no file {Path(self.path).absolute()}; check the path."
+            ) from error
         except (
             OSError, RuntimeError, ValueError, TypeError, EOFError,
             SafetensorError, pickle.UnpicklingError,

@@ -1,12 +1,10 @@
-"""Checkpoints of rosinality/stylegan2-pytorch: the same network under other names."""
+"""Generators of rosinality/stylegan2-pytorch and of BasicSR: the same network by other names."""
 
 import re
 from typing import Any
 
 from torch import Tensor
 
-from qdgs_lightning.generators.stylegan2.layers import resample_filter
-from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
 from qdgs_lightning.pickles import PickleError
 
 _MAX_BLOCKS = 11  # 4096 pixels
@@ -22,22 +20,40 @@ _LAYER = {
 }
 
 
-def read_rosinality(file: TorchFile) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read the averaged generator of a checkpoint.
+# Names of BasicSR, and what rosinality calls the same.
+_BASICSR = (
+    (r"style_mlp\.", "style."),
+    (r"constant_input\.weight$", "input.input"),
+    (r"style_(convs?\d*)((?:\.\d+)?)\.weight$", r"\1\2.noise.weight"),
+    (r"style_(convs?\d*\.)", r"\1"),
+    (r"(.+\.)modulated_conv\.", r"\1conv."),
+    (r"noises\.noise(\d+)$", r"noises.noise_\1"),
+)
+
+
+def read_basicsr(theirs: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Translate a generator of BasicSR, as `read_rosinality` does its own."""
+    renamed = {}
+    for name, value in theirs.items():
+        for pattern, other in _BASICSR:
+            name = re.sub(f"^{pattern}", other, name)
+        renamed[name] = value
+    return read_rosinality(renamed)
+
+
+def read_rosinality(theirs: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Translate a generator.
 
     Args:
-        file: The checkpoint, with ``g_ema`` and, where it was converted, ``latent_avg``.
+        theirs: Its weights, with or without stored noise.
 
     Returns:
-        The arguments of `StyleGAN2`, and weights under official names, ``mapping.w_avg`` among
-        them only where the file has it.
+        The arguments of `StyleGAN2`, and weights under official names, without filters, the average
+        style, and noise where there is none.
 
     Raises:
-        PickleError: It is another kind of file, or damaged.
+        PickleError: It is another network, or damaged.
     """
-    if not isinstance(file.tree, dict) or "g_ema" not in file.tree:
-        raise PickleError("it is a file of torch.save without g_ema, so not of rosinality's code")
-    theirs = file.tensors(file.tree["g_ema"])
     weights = {ours: _moved(ours, theirs[name]) for name, ours in _names(theirs)}
     blocks = sum(bool(re.fullmatch(r"to_rgbs\.\d+\.bias", name)) for name in theirs) + 1
     layers = sum(bool(re.fullmatch(r"style\.\d+\.weight", name)) for name in theirs)
@@ -48,12 +64,7 @@ def read_rosinality(file: TorchFile) -> tuple[dict[str, Any], dict[str, Tensor]]
         raise PickleError(f"its generator has no {error}") from error
     if not 2 <= blocks <= _MAX_BLOCKS:
         raise PickleError(f"its generator has {blocks} resolutions")
-    if "latent_avg" in file.tree:
-        weights["mapping.w_avg"] = file.tensor(file.tree["latent_avg"]).flatten()
-    for size in (4 * 2**k for k in range(blocks)):
-        block = f"synthesis.b{size}"
-        for owner in (block, f"{block}.conv1", *([f"{block}.conv0"] if size > 4 else [])):
-            weights[f"{owner}.resample_filter"] = resample_filter()
+    check_inputs(z_dim, w_dim)
     config = {
         "z_dim": int(z_dim),
         "c_dim": 0,
@@ -68,6 +79,20 @@ def read_rosinality(file: TorchFile) -> tuple[dict[str, Any], dict[str, Tensor]]
         },
     }
     return config, weights
+
+
+def check_inputs(inputs: int, w_dim: int) -> None:
+    """Refuse a mapping that takes more than noise, where a file has no embedding of classes.
+
+    Raises:
+        PickleError: It takes more numbers than a style has; noise of that length has no network.
+    """
+    if inputs > w_dim:
+        raise PickleError(
+            f"its mapping takes {inputs} numbers to styles of {w_dim}, as that of a network with "
+            "classes does, and the embedding of classes, without which its images are wrong, is "
+            "not in the file; bring the whole generator"
+        )
 
 
 def _names(theirs: dict[str, Tensor]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Files of `torch.save`, old and new, read as data; PyTorch's own reader is not asked."""
+"""Files of `torch.save`, old and new, and of TorchScript, read as data without PyTorch's reader."""
 
 import struct
 import zipfile
@@ -36,19 +36,77 @@ class _Options:
         """Take the options, which nobody needs."""
 
 
-_CALLS: dict[Name, Call] = {
-    **TENSOR_CALLS,
-    ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _View(arguments),
-    ("torch._utils", "_rebuild_tensor"): lambda *arguments: _View(arguments),
-    ("argparse", "Namespace"): _Options,
-}
+class _Script:
+    """Stands in for a module of TorchScript, whose code nobody looks at.
+
+    Attributes:
+        state: Its attributes: tensors, other modules, numbers.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[object, object] = {}
+
+    def build(self, state: object) -> None:
+        """Take its attributes."""
+        if isinstance(state, dict):
+            self.state = state
+
+
+class _Calls(dict[Name, Call]):
+    """What may be called, of TorchScript's modules each, as their names are made up."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or _is_script(name)
+
+    def get(self, name: Name, default: Any = None) -> Any:  # noqa: ANN401 (as that of dict)
+        """Return what stands in for a global."""
+        return _Script if _is_script(name) else super().get(name, default)
+
+
+def _is_script(name: object) -> bool:
+    return isinstance(name, tuple) and f"{name[0]}.".startswith("__torch__.")
+
+
+_LISTS = ("intlist", "doublelist", "boollist", "tensorlist")
+_CALLS: dict[Name, Call] = _Calls(
+    TENSOR_CALLS
+    | {("torch.jit._pickle", f"build_{kind}"): lambda *_: None for kind in _LISTS}
+    | {
+        ("torch.jit._pickle", "restore_type_tag"): lambda value, *_: value,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda *arguments: _View(arguments),
+        ("torch._utils", "_rebuild_tensor"): lambda *arguments: _View(arguments),
+        ("argparse", "Namespace"): _Options,
+    }
+)
+_MAX_MODULES = 5_000
+
+
+def _tensors_within(script: _Script) -> dict[str, object]:
+    """Return the tensors of a module of TorchScript and of those within it, by dotted names.
+
+    Raises:
+        PickleError: There are more modules than in any network, as where one holds itself.
+    """
+    found: dict[str, object] = {}
+    waiting, visited = [("", script)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        visited += 1
+        if visited > _MAX_MODULES:
+            raise PickleError("it has more modules than any network")
+        for name, value in module.state.items():
+            if isinstance(value, _View):
+                found[f"{prefix}{name}"] = value
+            elif isinstance(value, _Script):
+                waiting.append((f"{prefix}{name}.", value))
+    return found
 
 
 class TorchFile:
-    """A file of `torch.save`; close it by ``with``.
+    """A file of `torch.save` or of TorchScript; close it by ``with``.
 
     Attributes:
-        tree: What was saved, in dicts and lists; tensors through `tensors`.
+        tree: What was saved, in dicts and lists; tensors through `entries` and `tensors`.
 
     Args:
         path: The file.
@@ -65,6 +123,11 @@ class TorchFile:
         self._prefix = ""
         self.tree = self._read_zip(path) if data[:2] == b"PK" else self._read_legacy(data)
 
+    @property
+    def is_script(self) -> bool:
+        """Whether it is an archive of TorchScript, which has code beside its tensors."""
+        return isinstance(self.tree, _Script)
+
     def __enter__(self) -> "TorchFile":
         return self
 
@@ -76,6 +139,26 @@ class TorchFile:
     def accepts(head: bytes) -> bool:
         """Tell by its first bytes whether a file is one of `torch.save`."""
         return head[:4] == b"PK\x03\x04" or head[2:14] == LEGACY_BEGINNING
+
+    def entries(self) -> dict[str, dict[str, object]]:
+        """Return all that is nothing but tensors by name, unread, by its key in the tree.
+
+        A tree that is such itself has the empty string for a key, as have all tensors of the
+        modules of a TorchScript archive, by their dotted names.
+
+        Raises:
+            PickleError: There are more modules than in any network.
+        """
+        if isinstance(self.tree, _Script):
+            return {"": _tensors_within(self.tree)}
+        trees = {"": self.tree, **self.tree} if isinstance(self.tree, dict) else {}
+        return {
+            str(key): tree
+            for key, tree in trees.items()
+            if isinstance(tree, dict)
+            and tree
+            and all(isinstance(value, _View) for value in tree.values())
+        }
 
     def tensors(self, tree: object) -> dict[str, Tensor]:
         """Read the tensors of a dict of the tree.

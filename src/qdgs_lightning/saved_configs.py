@@ -1,0 +1,76 @@
+"""Configurations that runs keep, and that mean the same data wherever they are read from.
+
+Paths in YAML are relative to the folder of the command. ``RUN/config.yaml`` is read from other
+folders too, so it notes that folder, both as it is and as seen from the run folder: the first holds
+where the run folder alone is moved, the second where the project is moved with all that is in it.
+Absolute paths would hold in neither, nor on another machine.
+"""
+
+import os
+import re
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+_NOTE = re.compile(r"# started in (.+) \((.+) from here\)$")
+# What a run reads; what it writes goes below the folder of the command, as always.
+_READ = ("model", "data", "ckpt_path")
+
+
+def folder_note(run: Path) -> str:
+    """Write the comment that says which folder the command was started in.
+
+    Args:
+        run: The folder of the saved configuration.
+    """
+    here = Path.cwd()
+    return f"# started in {here} ({os.path.relpath(here, run.absolute())} from here)"
+
+
+def find_saved_paths(values: Namespace, path: Path) -> None:
+    """Make relative paths absolute that are there where a run was started, and not here.
+
+    Paths that are in the folder of this command stay as they are, as do those that are nowhere.
+
+    Args:
+        values: What a configuration says of ``model``, ``data`` and ``ckpt_path``; changed in
+            place.
+        path: The file that it was read from; where it has no `folder_note`, nothing changes.
+    """
+    folders = _noted_folders(path)
+    for key in _READ if folders else ():
+        if (value := values.get(key)) is not None:
+            values[key] = _found(value, folders)
+
+
+def _noted_folders(path: Path) -> list[Path]:
+    """Read where a run was started: that folder if the project has moved, then the former one."""
+    with path.open(encoding="utf-8") as file:
+        for line in takewhile(lambda line: line.startswith("#"), file):
+            if note := _NOTE.match(line.rstrip("\n")):
+                return [Path(os.path.normpath(path.absolute().parent / note[2])), Path(note[1])]
+    return []
+
+
+def _found(value: Any, folders: list[Path]) -> Any:  # noqa: ANN401 (whatever configurations hold)
+    """Look for the paths in a value."""
+    if isinstance(value, Namespace):
+        for key, each in list(vars(value).items()):
+            setattr(value, key, _found(each, folders))
+    elif isinstance(value, dict):
+        return {key: _found(each, folders) for key, each in value.items()}
+    elif isinstance(value, list):
+        return [_found(each, folders) for each in value]
+    elif isinstance(value, Path) or (isinstance(value, str) and _looks_like_path(value)):
+        here = Path(value)
+        there = (folder / here for folder in folders)
+        if not here.is_absolute() and not here.exists():
+            return type(value)(next((each for each in there if each.exists()), here))
+    return value
+
+
+def _looks_like_path(word: str) -> bool:
+    """Whether a text, which may be a name as well, can be meant as a path."""
+    return len(word) < 1000 and "\n" not in word and ("/" in word or Path(word).suffix != "")

@@ -1,0 +1,88 @@
+"""Ctrl-C ends every command with what is kept and the line that goes on, and status 130."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from qdgs_lightning.cli import main
+from qdgs_lightning.interruptions import Interrupted, line, saying_what_is_kept
+from tests.commands.test_doctor import SEARCH
+from tests.test_cli import CONFIG, written
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def interrupted(*words: str, once: str, by: signal.Signals = signal.SIGINT) -> str:
+    """Send a signal to a command once files of a pattern are there; return its last sentence."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qdgs_lightning", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what is in its background deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+    )
+    until = time.monotonic() + 100
+    while not list(Path().glob(once)) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(by)
+    _, told = process.communicate(timeout=100)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    return told.strip().splitlines()[-1]
+
+
+def test_a_fit_names_its_checkpoint_and_the_line_that_goes_on() -> None:
+    saving = "  callbacks: [{class_path: ModelCheckpoint, init_args: {save_last: true}}]\n"
+    config = written(CONFIG.replace("max_epochs: 1", "max_epochs: 1000000") + saving)
+    last = "runs/boring/version_0/checkpoints/last.ckpt"
+    told = interrupted("fit", "--config", config, once=last)
+    go_on = f"qdgs fit --config runs/boring/version_0/config.yaml --ckpt_path {last}"
+    assert told == f"qdgs: interrupted; {last} is kept; go on with: {go_on}"
+    main([*shlex.split(go_on)[1:], "--trainer.fast_dev_run", "true"])
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_search_says_how_far_its_file_is(by: signal.Signals) -> None:
+    config = written(SEARCH.replace("evaluations: 64", "evaluations: 100000000"))
+    words = ["search", "--config", config, "--save_every_seconds", "0"]
+    told = interrupted(*words, once="archive.safetensors", by=by)
+    assert told.startswith("qdgs: interrupted; archive.safetensors keeps ")
+    assert told.endswith(
+        " of 100,000,000 evaluations; the same line goes on: qdgs search --config config.yaml "
+        "--save_every_seconds 0"
+    )
+
+
+def test_an_interruption_of_any_command_says_what_to_type() -> None:
+    words = ["--page", "a page.md"]
+    for command, kept in (
+        ("audit", "images that were looked at are kept; the same line goes on: "),
+        ("export", "images that were written are kept; the same line goes on: "),
+        ("shapes-table", "jobs that are done are kept; the same line goes on: "),
+        ("doctor", "nothing of it is kept; start again with: "),
+        ("data verify", "nothing of it is kept; start again with: "),
+    ):
+        with pytest.raises(Interrupted) as caught, saying_what_is_kept(command, words, {}):
+            raise KeyboardInterrupt
+        assert str(caught.value) == f"{kept}qdgs {command} --page 'a page.md'"
+
+
+def test_a_search_that_was_stopped_early_has_no_file(tmp_path: Path) -> None:
+    values = {"output": tmp_path / "none.safetensors", "evaluations": 9}
+    told = r"none\.safetensors was not written yet; start again with: qdgs search"
+    with pytest.raises(Interrupted, match=told), saying_what_is_kept("search", [], values):
+        raise KeyboardInterrupt
+    assert line("doctor", []) == "qdgs doctor"
