@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qdgs_lightning.search import Archive, Coverage
@@ -20,7 +20,6 @@ def with_span(archive: Archive, *spans: tuple[float, float]) -> Archive:
     return replace(archive, metadata=replace(archive.metadata, prior_span=spans))
 
 
-@settings(deadline=None)
 @given(n=st.integers(0, 40), seed=st.integers(0, 1000))
 def test_cells_are_counted_as_one_by_one(n: int, seed: int) -> None:
     archive, _ = make_archive(n, seed)
