@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from qdgs_lightning.loggers import finish_wandb
 
@@ -14,6 +15,10 @@ from qdgs_lightning.loggers import finish_wandb
 # downloaded for other work.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = os.devnull
+
+# An example's time says how busy the machine is, not whether the code is right.
+settings.register_profile("qdgs", deadline=None)
+settings.load_profile("qdgs")
 
 
 @pytest.fixture

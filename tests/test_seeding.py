@@ -20,6 +20,13 @@ def test_streams_are_equal_exactly_when_their_numbers_are(
     assert torch.equal(a, b) == (one == other)
 
 
+def test_order_tells_streams_apart() -> None:
+    names = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (3,), (0, 3), (3, 0)]
+    drawn = {float(torch.rand((), generator=seeded_generator(*name))) for name in names}
+    # Streams of as many numbers differ; those of more may not, where zeros are at their end.
+    assert len(drawn) >= len(names) - 1
+
+
 @pytest.mark.parametrize("seed", [-1, 2**30, HELD_OUT, 2**32])
 def test_seeds_that_are_held_out_or_would_be_another_are_refused(seed: int) -> None:
     with pytest.raises(

@@ -141,3 +141,47 @@ def test_no_label_shows_a_group() -> None:
     assert found.estimates[1] == pytest.approx((0, 0, 1 - 0.025 ** (1 / 50)))
     nothing = together([words, truth + 2], 50, 2)
     assert np.isnan(nothing.estimates).all()
+
+
+def test_an_image_of_weight_three_counts_as_three() -> None:
+    words, truth = drawn(np.random.default_rng(7), RATES, LAW, 500)
+    times = torch.randint(1, 4, (500,), generator=torch.Generator().manual_seed(0))
+    known = torch.where(torch.arange(500) < 150, truth, -1)
+    weighted = LabelledShares(
+        words, known, groups=3, units=torch.arange(500), weights=times.double()
+    )
+    repeated = LabelledShares(
+        words.repeat_interleave(times),
+        known.repeat_interleave(times),
+        groups=3,
+        units=torch.arange(500).repeat_interleave(times),
+        weights=torch.ones(int(times.sum())).double(),
+    )
+    for one, other in zip(weighted.estimates, repeated.estimates, strict=True):
+        assert one.value == pytest.approx(other.value)
+    for one, other in zip(weighted.of_labels, repeated.of_labels, strict=True):
+        assert one.value == pytest.approx(other.value)
+    assert sum(share.value for share in weighted.estimates) == pytest.approx(1)
+
+
+def test_five_labels_tell_the_truth_about_a_word() -> None:
+    words = torch.tensor([0] * 50 + [1] * 50)
+    truth = torch.full((100,), -1)
+    truth[:20], truth[50:55] = 0, 1
+    found = together([words, truth], 100, 2)
+    assert found.estimates[1].value == pytest.approx(0.5)
+    truth[54] = -1  # four: both words are one
+    found = together([words, truth], 100, 2)
+    assert found.estimates[1].value == pytest.approx(4 / 24)
+
+
+def test_replicates_without_labels_of_a_word_spread_it_as_all_labels() -> None:
+    words = torch.arange(40) // 20
+    found = together([words, torch.tensor([0, 1] * 20)], 40, 2)
+    # Cells of each word: two groups, none of them, and not known.
+    counts = torch.tensor([[3, 1, 4, 8, 0, 0, 0, 16], [0, 0, 0, 9, 0, 0, 0, 9]])
+    shares = found.shares(counts)
+    assert shares[0].tolist() == pytest.approx([0.75, 0.25])
+    assert shares[1].isnan().all()
+    counts = torch.tensor([[3, 1, 0, 12, 0, 4, 0, 28]])
+    assert found.shares(counts)[0].tolist() == pytest.approx([12 / 48, 36 / 48])

@@ -87,3 +87,13 @@ def test_a_column_of_a_table(tmp_path: Path) -> None:
     table.write_text("image,person\n3.png,ann\n1.png,\n")
     with pytest.raises(AnnotationError, match=r"gives 2 of 3 images no person, such as 'x/1.png'"):
         units(root, UnitColumn(table=table, column="person"))
+
+
+def test_the_first_folder_that_is_no_part_of_a_data_set_is_the_unit(tmp_path: Path) -> None:
+    names = ("ann/a/1.png", "ann/b/1.png", "bob/train/1.png", "Valid-Set 2/ann/2.png")
+    opened = ImageSet(folders(tmp_path, *names), units="folders").open(CPU)
+    found = dict(zip(opened.names, opened.units.of.tolist(), strict=True))
+    ann, bob = found["ann/a/1.png"], found["bob/train/1.png"]
+    assert [found[name] for name in names] == [ann, ann, bob, ann]
+    assert ann != bob
+    assert len(opened.units) == 2

@@ -36,6 +36,7 @@ def _fit(
     *,
     max_epochs: int = 3,
     max_steps: int = -1,
+    min_epochs: int | None = None,
     checkpoint: Path | None = None,
     loggers: Sequence[Logger] = (),
     before: Sequence[Callback] = (),
@@ -44,6 +45,7 @@ def _fit(
         accelerator="cpu",
         max_epochs=max_epochs,
         max_steps=max_steps,
+        min_epochs=min_epochs,
         reload_dataloaders_every_n_epochs=1,
         limit_val_batches=0,
         limit_train_batches=1,
@@ -95,6 +97,15 @@ def test_fill_and_refreshes_are_one_search_and_all_of_it_is_logged(tmp_path: Pat
         assert _logged(tmp_path, f"qd/coverage_of_{name}") == pytest.approx(shares)
     score = [search.stats.qd_score for search in alone]
     assert _logged(tmp_path, "qd/score") == pytest.approx(score, rel=1e-5)
+    of_budget = [len(search.archive) / 36 for search in alone]
+    assert _logged(tmp_path, "qd/coverage_of_budget") == pytest.approx(of_budget)
+    assert _logged(tmp_path, "qd/num_elites") == [len(search.archive) for search in alone]
+    for name, function in (("max", torch.max), ("mean", torch.mean)):
+        values = [float(function(search.archive.objective)) for search in alone]
+        assert _logged(tmp_path, f"qd/obj_{name}") == pytest.approx(values, rel=1e-5)
+    norm = [search.stats.norm_qd_score for search in alone]
+    assert _logged(tmp_path, "qd/norm_score") == pytest.approx(norm, rel=1e-5)
+    assert min(_logged(tmp_path, "qd/refresh_seconds")) > 0
     # The pool of each synthetic epoch comes from the archive of the moment.
     evaluated = _logged(tmp_path, "pool/evaluated")
     assert evaluated == [len(search.archive) for search in alone[1:]]
@@ -164,6 +175,24 @@ def test_nothing_is_searched_after_the_last_epoch_whatever_ends_the_fit(tmp_path
         folder = tmp_path / str(steps)
         _fit(folder, refresh(), max_steps=steps, checkpoint=tmp_path / "steps.ckpt")
         assert _logged(folder, "qd/evaluations") == logged
+
+
+def test_refreshes_come_after_every_so_many_epochs(tmp_path: Path) -> None:
+    callback = QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=2, refresh_evaluations=40)
+    _fit(tmp_path, callback, max_epochs=5)
+    assert _logged(tmp_path, "qd/evaluations") == [100, 140, 180]
+    with (tmp_path / "run" / "0" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("qd/evaluations")]
+    assert [row["step"] for row in rows] == ["0", "2", "4"]  # an epoch is one step
+    never = tmp_path / "never"
+    _fit(never, QDRefresh(search=SEARCH, evaluations=100), max_epochs=3)
+    assert _logged(never, "qd/evaluations") == [100]
+
+
+def test_a_fit_that_may_not_stop_yet_is_refreshed(tmp_path: Path) -> None:
+    callback = QDRefresh(search=SEARCH, evaluations=100, every_n_epochs=1, refresh_evaluations=40)
+    _fit(tmp_path, callback, max_epochs=9, min_epochs=3, before=[_Stop(2)])
+    assert _logged(tmp_path, "qd/evaluations") == [100, 140, 180]
 
 
 def test_a_w_and_b_that_is_gone_costs_an_upload_and_no_run(

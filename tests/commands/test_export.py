@@ -169,9 +169,17 @@ def test_the_card_says_what_can_be_counted_and_read(words: list[str], archive: P
     with Path("faces/identities.csv").open() as file:
         rows = list(csv.DictReader(file))
     of_class = dict(zip(table.classes.tolist(), table.bins.tolist(), strict=True))
-    assert [(int(row["class"]), int(row["bin"]), row["images"]) for row in rows] == [
-        (identity, index, "6") for identity, index in sorted(of_class.items())
+    assert [
+        (int(row["class"]), int(row["label"]), int(row["bin"]), row["bin_name"], row["images"])
+        for row in rows
+    ] == [
+        (identity, label, index, ("pale", "red")[index], "6")
+        for label, (identity, index) in enumerate(sorted(of_class.items()))
     ]
+    classes = sorted(of_class)
+    labels = {"lowest_class": classes[0], "highest_class": classes[-1]}
+    assert facts["labels"] == labels | {"gaps": classes[-1] + 1 - len(classes)}
+    assert (facts["image"]["height"], facts["image"]["width"]) == (16, 16)
 
 
 def test_a_licence_that_is_not_stated_is_said_so(words: list[str]) -> None:

@@ -60,3 +60,14 @@ def test_other_identities_make_another_digest() -> None:
     assert len(digests) == 4
     with pytest.raises(ExportError, match="no identity to write"):
         ExportLayout.of(TABLE, num_images=0, mixed=False)
+
+
+def test_identities_without_a_bin_have_no_name_of_one() -> None:
+    table = IdentityTable(
+        latents=torch.zeros(2, 1),
+        classes=torch.tensor([0, 1]),
+        bins=torch.tensor([-1, 0]),
+        bin_names=("dark", "light"),
+    )
+    layout = ExportLayout.of(table, num_images=2, mixed=False)
+    assert [file.facts["bin_name"] for file in layout.named([b"", b""])] == ["", "dark"]

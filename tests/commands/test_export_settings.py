@@ -1,20 +1,20 @@
 """What an export needs of the disk, against what it then writes."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from qdgs_lightning.callbacks.dataset_writer import encode_image
 from qdgs_lightning.commands.export_layout import ExportLayout
-from qdgs_lightning.commands.export_settings import ExportFormat, ExportOptions
+from qdgs_lightning.commands.export_settings import ExportFormat, ExportOptions, ExportPlace
 from qdgs_lightning.datasets.export_formats import (
     write_image_folder,
     write_records,
     write_webdataset,
 )
-from qdgs_lightning.datasets.export_pieces import ImagePieces
+from qdgs_lightning.datasets.export_pieces import ExportError, ImagePieces
 from qdgs_lightning.datasets.image_decoding import decode_rgb
 from qdgs_lightning.sampling import IdentityTable
 
@@ -67,3 +67,55 @@ def test_images_are_encoded_as_asked() -> None:
     )
     assert coarse[:2] == fine[:2] == b"\xff\xd8"
     assert len(coarse) < len(fine)
+
+
+def options(**changes: Any) -> ExportOptions:
+    usual: dict[str, Any] = {
+        "format": "folder",
+        "image_format": "jpg",
+        "quality": 95,
+        "batch_size": 50,
+        "shard_size": 100,
+        "licence": "",
+    }
+    return ExportOptions(**usual | changes)
+
+
+def test_only_what_decides_the_bytes_is_a_setting() -> None:
+    """PNG files have no quality, and tar files alone have shards."""
+    assert options().settings() != options(quality=90).settings()
+    for one in (options(image_format="png"), options(image_format="png", quality=90)):
+        assert one.settings()["quality"] is None
+    assert options(shard_size=7).settings() == options().settings()
+    shards = [options(format="webdataset", shard_size=n).settings() for n in (7, 100)]
+    assert [each["shard_size"] for each in shards] == [7, 100]
+    for edge in ({"quality": 1}, {"quality": 100}, {"batch_size": 1}, {"shard_size": 1}):
+        assert options(**edge)
+    for beyond in ({"quality": 0}, {"quality": 101}, {"batch_size": 0}, {"shard_size": 0}):
+        with pytest.raises(ExportError, match=next(iter(beyond))):
+            options(**beyond)
+
+
+def test_a_level_of_difference_is_the_same_image(tmp_path: Path) -> None:
+    place, probe = ExportPlace(tmp_path / "faces"), [[10.0, 20.0, 30.0], [40.0, 50.0, 60.0]]
+    place.keep({"probe": probe})
+    for near in (1.0, -1.0):
+        place.refuse_other({"probe": [probe[0], [40.0, 50.0, 60.0 + near]]})
+    for other in ([probe[0], [40.0, 50.0, 61.1]], [probe[0], [40.0, 48.9, 60.0]], probe[:1], []):
+        with pytest.raises(ExportError, match="images drawn otherwise"):
+            place.refuse_other({"probe": other})
+    with pytest.raises(ExportError, match="images=None, not 3"):
+        place.refuse_other({"images": 3})
+
+
+def test_a_place_is_an_empty_folder_or_a_set(tmp_path: Path) -> None:
+    for name in ("empty", "set", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "set" / "card.json").write_text("{}")
+    (tmp_path / "other" / "notes.txt").touch()
+    assert not ExportPlace(tmp_path / "empty").finished
+    assert ExportPlace(tmp_path / "set").finished
+    with pytest.raises(ExportError, match="other is there already and is no exported set"):
+        ExportPlace(tmp_path / "other")
+    with pytest.raises(ExportError, match=r"card\.json is damaged; remove .*set to begin anew"):
+        ExportPlace(tmp_path / "set").refuse_other({})

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -32,7 +32,6 @@ class Drawn:
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
-@settings(deadline=None)  # machines may be busy
 @given(tables=TABLES, edits=st.integers(1, 3), shown=st.integers(0, 2**31))
 def test_images_are_those_of_the_table_and_drawn_once(
     world: int, tables: list[list[int]], edits: int, shown: int

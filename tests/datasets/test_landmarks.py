@@ -62,6 +62,10 @@ def test_points_stand_in_the_order_of_the_table(tmp_path: Path) -> None:
     found = read_landmarks(table(tmp_path / "a.csv", *lines))
     assert found["a.jpg"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10.5]]
     assert found["b c.jpg"][4].tolist() == [0, -10]
+    marked = tmp_path / "marked.csv"  # as Excel writes UTF-8
+    marked.write_bytes(b"\xef\xbb\xbf" + f"{HEADER}\nJos\u00e9.jpg{',1' * 10}\n".encode())
+    assert read_landmarks(marked).keys() == {"Jos\u00e9.jpg"}
+    assert found["a.jpg"].dtype == torch.float64
 
 
 @pytest.mark.parametrize(

@@ -60,3 +60,6 @@ def test_an_image_of_the_size_is_the_same() -> None:
 def test_strips_are_refused() -> None:
     with pytest.raises(ResizingError, match="100 x 20 pixels are no face"):
         fit_square(torch.zeros(3, 20, 100, dtype=torch.uint8))
+    with pytest.raises(ResizingError, match="20 x 81 pixels"):
+        fit_square(torch.zeros(3, 81, 20, dtype=torch.uint8))
+    assert fit_square(torch.zeros(3, 80, 20, dtype=torch.uint8), 10).shape == (3, 10, 10)

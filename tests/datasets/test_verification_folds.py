@@ -70,3 +70,13 @@ def test_folds_of_one_kind_are_counted_where_chance_does_not_make_them() -> None
     kinds = [False] * 20 + [True] * 10 + [True, False] * 30 + [False] * 10
     assert unmixed_folds(torch.tensor(kinds)) == 4
     assert unmixed_folds(torch.tensor(kinds[::2])) == 0
+
+
+def test_kinds_that_do_not_divide_by_ten_are_dealt_out_as_evenly_as_can_be() -> None:
+    same = torch.tensor([True] * 23 + [False] * 17)
+    folds = same[dealt_out(same)].tensor_split(10)
+    assert [len(fold) for fold in folds] == [4] * 10
+    assert dealt_out([True] * 12) == list(range(12))
+    assert dealt_out([]) == []
+    ordered = dealt_out([True, False, True])
+    assert ordered == [0, 1, 2]

@@ -1,7 +1,7 @@
 """Labels hold a measure's name and the words in which its two ends differ."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qdgs_lightning.figures.measure_axis import measure_label, short_ends
@@ -35,7 +35,6 @@ def test_no_end_is_lost(ends: tuple[str, str], expected: tuple[str, str]) -> Non
     assert short_ends(ends) == expected
 
 
-@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_two_sentences_stay_two(one: list[str], other: list[str]) -> None:
     if one == other:

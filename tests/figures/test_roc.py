@@ -38,7 +38,7 @@ def legend(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-@settings(max_examples=20, deadline=None)  # figures are slow
+@settings(max_examples=20)  # figures are slow
 @given(PAIRS)
 def test_a_line_shows_the_largest_threshold_that_keeps_a_rate(rows: list[tuple[int, bool]]) -> None:
     rows += [(1, True), (9, False)]

@@ -119,7 +119,7 @@ def looped(pairs: Pairs, num_groups: int, protocol: Protocol) -> tuple[list[floa
 
 
 @pytest.mark.parametrize("protocol", ["insightface", "exhaustive", "facexzoo"])
-@settings(max_examples=10, deadline=None)  # a slow loop
+@settings(max_examples=10)  # a slow loop
 @given(rows=PAIRS)
 def test_both_kinds_of_thresholds_equal_plain_loops(
     protocol: Protocol, rows: list[tuple[int, bool, int]]

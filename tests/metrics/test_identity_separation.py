@@ -110,3 +110,14 @@ def test_pairs_that_say_nothing() -> None:
         identity_separation(distances * torch.nan, people)
     with pytest.raises(BootstrapError, match="num_bootstrap is -1"):
         identity_separation(distances, people, num_bootstrap=-1)
+
+
+@pytest.mark.parametrize(("pairs", "shown"), [(100, [0.01]), (99, [])])
+def test_only_rates_that_one_pair_can_show_are_reported(pairs: int, shown: list[float]) -> None:
+    """The nearest pair of two is at 0.5: all below it, and no more, keep a rate of one percent."""
+    distances = torch.cat([torch.tensor([0.1, 0.2, 0.6, 0.9]), 0.5 + 0.1 * torch.arange(pairs)])
+    same, two = torch.arange(4)[:, None].expand(4, 2), torch.tensor([[0, 1]]).expand(pairs, 2)
+    found = identity_separation(distances, torch.cat([same, two]), num_bootstrap=0)
+    assert list(found.tar) == shown
+    assert [share.value for share in found.tar.values()] == [0.5] * len(shown)
+    assert (found.num_same, found.num_different, found.num_people) == (4, pairs, 4)

@@ -68,3 +68,23 @@ def test_intervals_of_few_units_hold_the_truth(number: int, alike: float, share:
         )
         held += low <= share <= high
     assert held / replicates > 0.92
+
+
+def test_unequal_weights_count_in_the_share_and_in_its_variance() -> None:
+    member = torch.tensor([True, False, True, False, False])
+    weights = torch.tensor([1.0, 2.0, 3.0, 1.0, 3.0])
+    share = 0.4
+    parts = [0.1 * 0.6, -0.2 * 0.4, 0.3 * 0.6, -0.1 * 0.4, -0.3 * 0.4]
+    variance = sum(part**2 for part in parts) * 5 / 4
+    size = 5 * share * (1 - share) / 4 / variance
+    assert size < 5
+    found = proportion(member, units=torch.arange(5), weights=weights)
+    assert found == pytest.approx((share, *exact_interval(share, size)))
+    # Two units, of weights 3 and 7: the parts of a unit go together.
+    pair = torch.tensor([0, 0, 1, 1, 1])
+    variance = ((parts[0] + parts[1]) ** 2 + sum(parts[2:]) ** 2) * 2
+    size = 5 * share * (1 - share) / 4 / variance * (t.ppf(0.025, 4) / t.ppf(0.025, 1)) ** 2
+    found = proportion(member, units=pair, weights=weights)
+    assert found == pytest.approx((share, *exact_interval(share, min(5, size))))
+    nobody = proportion(torch.zeros(5).bool(), units=pair, weights=weights)
+    assert nobody == pytest.approx((0, *exact_interval(0, 100 / 58)))

@@ -70,3 +70,28 @@ def test_a_measure_that_does_not_exist_is_named() -> None:
 def test_no_bins_at_all_are_refused() -> None:
     with pytest.raises(SamplingError, match="at least one measure"):
         JointBins([])
+
+
+def test_a_row_without_one_label_is_in_no_joint_bin() -> None:
+    three = MeasureBins(measure=2, intervals=[(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)])
+    joint = JointBins([SHAPE, three, COLOUR])
+    rows = [(1, 2, 1), (1, 2, -1), (1, -1, 1), (-1, 2, 1), (0, 1, 0), (-1, 0, 0), (-1, -1, -1)]
+    assert joint.index(torch.tensor(rows)).tolist() == [11, -1, -1, -1, 2, -1, -1]
+    assert joint.names[11] == "square 2:2 blue"
+    assert joint.names[2] == "triangle 2:1 red"
+
+
+def test_intervals_of_one_measure_are_found_together() -> None:
+    low, high = (MeasureBins(measure=1, intervals=[each]) for each in ((0.0, 1.0), (2.0, 3.0)))
+    assert JointBins([low, COLOUR, high]).intervals == {
+        1: [(0.0, 1.0), (2.0, 3.0)],
+        0: COLOUR.intervals,
+    }
+    JointBins([low, COLOUR]).check(2)
+    with pytest.raises(SamplingError, match=r"measure 1.*only 1"):
+        JointBins([COLOUR, low]).check(1)
+
+
+def test_measures_are_counted_from_zero() -> None:
+    with pytest.raises(SamplingError, match="bins of measure -1"):
+        MeasureBins(measure=-1, intervals=[(0.0, 1.0)])

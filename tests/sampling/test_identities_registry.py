@@ -302,6 +302,23 @@ def test_shares_that_are_not_kept_are_said() -> None:
     assert "pool/distance_to_quotas" not in toy.update(23, shares=None).metrics()
 
 
+def test_bins_are_short_of_the_identities_that_there_are_not_of_those_wanted() -> None:
+    toy = Toy(slots=100)
+    toy.latents = by_bin(6, 20, 20)
+    report = toy.update(80)
+    assert report.identities == (3, 10, 10)
+    shortages = report.shortages()
+    assert shortages["bins"] == (
+        "There are too few identities of dark (3 of 8), as latents are too few (measures: skin "
+        "from A to B); their part went to all others."
+    )
+    assert shortages["identities"].startswith("There are latents for 23 identities of 80: ")
+    # As many of each: nothing has gone from one bin to another.
+    toy = Toy(slots=100)
+    toy.latents = by_bin(20, 20, 20)
+    assert toy.update(80).shortages().keys() == {"identities"}
+
+
 def test_identities_that_stay_are_no_reason_to_refuse_quotas() -> None:
     toy = Toy(slots=100)
     toy.latents = by_bin(2, 0, 80)

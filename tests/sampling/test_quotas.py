@@ -242,3 +242,18 @@ def test_measures_are_named_with_their_prompts_through_wrappers() -> None:
         "latent 1",
         'skin from "A pale face." to "A dark face."',
     )
+
+
+def test_groups_along_two_attributes_have_nothing_where_both_have_nothing() -> None:
+    quotas = Quotas.of({"dark": 0.5, "light": 0.5, "old": 0.25, "young": 0.75}, CLASSES)
+    available = torch.tensor([[True, False], [True, False]])
+    assert quotas.unmet(available) == ("old",)
+    assert quotas.unmet(available.T) == ("dark",)
+    shares = quotas.shares(available)
+    assert shares.dtype == torch.float64
+    assert shares.tolist() == [[0.5, 0], [0.5, 0]]
+
+
+def test_shares_that_sum_to_nearly_one_are_made_one() -> None:
+    quotas = Quotas.of({"dark": 0.0, "light": 1.0000005 - 1e-6}, CLASSES)
+    assert quotas.margins[0,].tolist() == [1, 0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ribs.archives import GridArchive
 
@@ -48,7 +48,6 @@ def make_archive(n: int, seed: int = 0) -> tuple[Archive, GridArchive]:
     return archive, oracle
 
 
-@settings(deadline=None)
 @given(n=st.integers(0, 40), seed=st.integers(0, 1000))
 def test_stats_and_heatmaps_are_those_of_pyribs(n: int, seed: int) -> None:
     archive, oracle = make_archive(n, seed)

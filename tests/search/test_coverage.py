@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qdgs_lightning.search import Archive, Coverage
@@ -20,7 +20,6 @@ def with_span(archive: Archive, *spans: tuple[float, float]) -> Archive:
     return replace(archive, metadata=replace(archive.metadata, prior_span=spans))
 
 
-@settings(deadline=None)
 @given(n=st.integers(0, 40), seed=st.integers(0, 1000))
 def test_cells_are_counted_as_one_by_one(n: int, seed: int) -> None:
     archive, _ = make_archive(n, seed)
@@ -77,3 +76,40 @@ def test_chosen_measures_without_bins() -> None:
     assert found.axes.filled == len(torch.unique(index[:, [0, 2]], dim=0))
     assert found.axes.cells == len(list(product(range(4), range(2)))) == 8
     assert found.axes.share == pytest.approx(found.axes.filled / 8)
+
+
+@pytest.mark.parametrize(
+    ("span", "cells"),
+    [((0.3, 0.6), [1, 2]), ((-2.0, 0.1), [0]), ((0.8, 5.0), [3]), ((0.5, 0.5), [2])],
+)
+def test_the_prior_ends_in_the_cells_of_its_quantiles(
+    span: tuple[float, float], cells: list[int]
+) -> None:
+    archive, _ = make_archive(40)
+    archive = with_span(archive, span, *RANGES[1:])
+    found = Coverage.of(archive, measures=[0, 2], intervals={2: [(0.0, 0.5)]})
+    assert found.prior is not None
+    assert found.clear is not None
+    assert found.prior.cells == len(cells) * 6
+    inside = torch.isin(archive.grid_index[:, 0], torch.tensor(cells))
+    assert found.prior.filled == int(inside.sum())
+    # The measure without intervals is clear wherever the prior is.
+    assert found.clear.cells == len(cells)
+    elites = archive.grid_index[inside & (archive.grid_index[:, 2] == 0)]
+    assert found.clear.filled == len(set(elites[:, 0].tolist()))
+
+
+def test_shares_go_by_the_names_of_what_they_count() -> None:
+    archive, _ = make_archive(14)
+    metadata = replace(METADATA, evaluations=20, prior_span=((0.3, 0.9), *RANGES[1:]))
+    found = Coverage.of(replace(archive, metadata=metadata), intervals={0: [(0.0, 0.5)]})
+    assert found.prior is not None
+    assert found.clear is not None
+    shares = [found.all, found.budget, found.prior, found.axes, found.clear]
+    cells = [24, 20, 18, 4, 1]
+    assert [count.cells for count in shares] == cells
+    names = ("", "_of_budget", "_of_prior", "_of_bins", "_of_clear_cells")
+    assert found.shares() == {
+        f"coverage{name}": count.filled / size
+        for name, count, size in zip(names, shares, cells, strict=True)
+    }

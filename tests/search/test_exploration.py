@@ -68,7 +68,7 @@ def test_what_is_expected_below_the_floor_comes_last() -> None:
     assert set(chosen) == {128, 192}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=60), st.integers(1, 70))
 def test_no_candidate_is_chosen_twice(cells: list[int], n: int) -> None:
     survey = CellSurvey(_crowded())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ribs.emitters.opt import AdamOpt, CMAEvolutionStrategy
 
@@ -29,7 +29,6 @@ def through_a_file(state: Any) -> Any:  # noqa: ANN401
     return torch.load(file, weights_only=True)
 
 
-@settings(deadline=None)
 @given(trees)
 def test_plain_values_come_back_as_they_were(value: object) -> None:
     state = capture(value)

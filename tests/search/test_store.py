@@ -45,7 +45,7 @@ def draw_batch(rng: np.random.Generator, n: int) -> Batch:
     return solution, objective, measures
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
     seed=st.integers(0, 2**32 - 1),

@@ -14,6 +14,7 @@ from qdgs_lightning.datamodules import FaceAugmentation, FaceDataModule
 from qdgs_lightning.metrics import group_verification, verification_accuracy
 from qdgs_lightning.models import ArcFace
 from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.tasks.face_fairness import FairnessHistory, Record, fairness_scalars
 from tests.faces import write_benchmark, write_training_set
 from tests.tasks.test_face_recognition import embedded, sgd, small, trainer
 
@@ -154,3 +155,33 @@ def test_a_test_shows_bars_and_a_table(
     assert [row[0] for row in table["data"]] == ["lfw", *GROUPS]
     for shown, kept in zip(table["data"], rows, strict=True):
         assert shown[1:] == [float(cell) if cell else None for cell in kept[1:]]
+
+
+def test_two_sides_have_a_ratio_and_more_have_none() -> None:
+    accuracies = {"a": 0.9, "b": 0.6, "c": 0.8}
+    found = fairness_scalars(accuracies, {"left": 0.9, "right": 0.7, "middle": 0.8})
+    assert found == pytest.approx(
+        {
+            "mean": 2.3 / 3,
+            "worst": 0.6,
+            "disparate_impact": 2 / 3,
+            "left": 0.9,
+            "right": 0.7,
+            "middle": 0.8,
+        }
+    )
+    # As published, the first by the second, also where that is above 1.
+    found = fairness_scalars(accuracies, {"left": 0.9, "right": 0.6})
+    assert found["left_to_right"] == pytest.approx(1.5)
+
+
+def test_measurements_of_other_groups_begin_a_new_curve() -> None:
+    history = FairnessHistory()
+    for epoch, names in ((1, "ab"), (2, "ba"), (3, "abc"), (4, "abc")):
+        accuracies = dict.fromkeys(names, 0.5)
+        record = Record(epoch=epoch, accuracies=accuracies, scalars={"disparate_impact": 1.0})
+        history.add("race", record)
+        if epoch > 3:
+            history.add("age", record)
+    assert [record["epoch"] for record in history.records["race"]] == [3, 4]
+    assert [record["epoch"] for record in history.records["age"]] == [4]

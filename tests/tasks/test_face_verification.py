@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qdgs_lightning.metrics import disparate_impact, verification_accuracy
-from qdgs_lightning.tasks.face_verification import FaceVerification
+from qdgs_lightning.tasks.face_verification import FaceRecognitionError, FaceVerification
 
 SIZES = {"lfw": 40, "a": 20, "b": 30, "c": 50, "young": 20, "old": 24}
 GROUPS = {"race": ["a", "b", "c"], "age": ["young", "old"], "alone": ["lfw"]}
@@ -31,10 +31,25 @@ class Pairs:
     people: Tensor | None = None
 
 
-def filled() -> tuple[FaceVerification, dict[str, float], dict[str, Tensor]]:
+def people(n: int) -> Tensor:
+    """Whom the images of n pairs show: half as many as pairs, each in two pairs of two."""
+    pairs = torch.arange(n)
+    first = pairs // 2
+    return torch.stack(
+        [first, torch.where(pairs % 2 == 0, first, (first + 1) % (n // 2))], 1
+    ).flatten()
+
+
+def filled(
+    *, known: Sequence[str] = ()
+) -> tuple[FaceVerification, dict[str, float], dict[str, Tensor]]:
     """Return what has seen noisy embeddings, accuracies by hand, and distances."""
     benchmarks = {
-        name: Pairs(torch.arange(2 * n).view(n, 2), torch.arange(n) % 2 == 0)
+        name: Pairs(
+            torch.arange(2 * n).view(n, 2),
+            torch.arange(n) % 2 == 0,
+            people(n) if name in known else None,
+        )
         for name, n in SIZES.items()
     }
     verification = FaceVerification(
@@ -95,3 +110,18 @@ def test_groups_are_merged_within_their_population() -> None:
             assert judged.merged_own.accuracies[side].value == pytest.approx(expected[side])
     for name, own_distances in verification.distances().items():
         torch.testing.assert_close(own_distances, distances[name])
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot show")
+def test_people_of_two_groups_are_different_people() -> None:
+    verification, _, _ = filled(known=["a", "b", "c", "young"])
+    report = verification.report(verification.results(), verification.distances(), about={}, seed=0)
+    assert report.fairness["race"].num_people == {"a": 10, "b": 15, "c": 25}
+    assert report.fairness["age"].num_people is None  # known of one group alone
+
+
+def test_embeddings_are_forgotten() -> None:
+    verification, _, _ = filled()
+    verification.reset()
+    with pytest.raises(FaceRecognitionError, match="lfw: "):
+        verification.results()

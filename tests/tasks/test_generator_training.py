@@ -1,17 +1,23 @@
-"""Training of the generators: the randomness of their steps."""
+"""Training of the generators: the randomness of their steps, and their losses."""
 
+import copy
 from functools import partial
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
-from torch.optim import Adam
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR
+from torch.utils.data import DataLoader
 
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.generators.implicit import ImplicitArchitecture
 from qdgs_lightning.tasks.implicit import ImplicitTraining
 from qdgs_lightning.tasks.seeding import step_generator
 from qdgs_lightning.tasks.vae import VAETraining
@@ -30,11 +36,14 @@ def test_seeds_out_of_range_are_refused(task: partial[object]) -> None:
     assert task(seed=2**30 - 1)
 
 
-def _numbers(seed: int, rank: int, epoch: int, batch: int) -> tuple[float, ...]:
+def _random(seed: int, rank: int, epoch: int, batch: int) -> torch.Generator:
     trainer = SimpleNamespace(current_epoch=epoch)
     task = SimpleNamespace(device=torch.device("cpu"), global_rank=rank, trainer=trainer)
-    random = step_generator(cast(LightningModule, task), seed, batch)
-    return tuple(torch.randn(4, generator=random).tolist())
+    return step_generator(cast(LightningModule, task), seed, batch)
+
+
+def _numbers(seed: int, rank: int, epoch: int, batch: int, *, size: int = 4) -> tuple[float, ...]:
+    return tuple(torch.randn(size, generator=_random(seed, rank, epoch, batch)).tolist())
 
 
 def test_every_seed_rank_epoch_and_batch_has_numbers_of_its_own() -> None:
@@ -42,3 +51,63 @@ def test_every_seed_rank_epoch_and_batch_has_numbers_of_its_own() -> None:
     drawn = [_numbers(*place) for place in places]
     assert len(set(drawn)) == len(places)
     assert drawn == [_numbers(*place) for place in places]
+
+
+def _fitted(task: LightningModule, batch: Tensor, folder: Path) -> dict[str, float]:
+    """What one step without a change of weights, and a validation, log."""
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    loader: DataLoader[Tensor] = DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(task, loader, loader)
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def test_the_autoencoder_s_loss_is_the_evidence_lower_bound(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    task = VAETraining(latent_size=3, optimizer=partial(SGD, lr=0.0), seed=5)
+    batch = torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mean, log_variance = task.encoder(batch).chunk(2, dim=1)
+        posterior = Normal(mean, (log_variance / 2).exp())
+        divergence = kl_divergence(posterior, Normal(0.0, 1.0)).sum(1).mean()
+        noise = torch.tensor(_numbers(5, 0, 0, 0, size=12)).view(4, 3)
+        drawn = task.generator(posterior.mean + posterior.stddev * noise)
+        # A Gaussian of variance one about each pixel, but for its constant.
+        likely = -((drawn - batch).square().flatten(1).sum(1)) / 2
+        plain = (task.generator(mean) - batch).abs().mean()
+    found = _fitted(task, batch, tmp_path)
+    bound = float(divergence - likely.mean())
+    assert found["train/loss"] == pytest.approx(bound, rel=1e-5)
+    assert found["train/kl"] == pytest.approx(float(divergence), rel=1e-3)
+    assert found["val/reconstruction"] == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_codes_are_decoded_on_a_quarter_of_the_pixels(tmp_path: Path) -> None:
+    """The noise and the phase come from the step's own randomness, in this order."""
+    torch.manual_seed(0)
+    sizes = ImplicitArchitecture(code_size=4, width=16, image_size=32)
+    task = ImplicitTraining(
+        optimizer=partial(SGD, lr=0.0),
+        scheduler=partial(ConstantLR, factor=1.0),
+        architecture=sizes,
+        noise=0.5,
+        seed=3,
+    )
+    batch = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    random = _random(3, 0, 0, 0)
+    with torch.no_grad():
+        codes = copy.deepcopy(task.encoder).train()(batch)
+        noise = torch.randn(6, 4, generator=random)
+        row, column = torch.randint(2, (2,), generator=random).tolist()
+        error = task.generator.decoder(codes + 0.5 * noise) - batch
+        expected = error[:, :, row::2, column::2].abs().mean()
+    found = _fitted(task, batch, tmp_path)
+    assert found["train/reconstruction"] == pytest.approx(float(expected), rel=1e-4)

@@ -268,3 +268,32 @@ def test_sizes_must_be_positive() -> None:
     for sizes in ((0, 3), (3, 0)):
         with pytest.raises(HeadError, match="both must be positive"):
             ArcFace(*sizes)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (ArcFace, {"margin": math.pi}),
+        (CosFace, {"margin": 2.0}),
+        (CombinedMargin, {"m1": 10.0, "m2": math.pi, "m3": 2.0}),
+        (CombinedMargin, {"m1": 0.1, "m2": 0.0, "m3": 0.0}),
+        (AdaFace, {"margin": math.pi / 2, "h": 10.0, "t_alpha": 1.0}),
+        (CurricularFace, {"margin": math.pi, "t_alpha": 1.0}),
+    ],
+)
+def test_the_ends_of_ranges_are_within(
+    make: Callable[..., MarginHead], options: dict[str, float]
+) -> None:
+    _, embeddings, labels = rows_and_batch(4)
+    head = make(DIM, CLASSES, **options)
+    assert all(getattr(head, name) == value for name, value in options.items())
+    assert head(embeddings, labels).isfinite().all()
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_the_loss_is_the_mean_cross_entropy(make: Make) -> None:
+    weight, embeddings, labels = rows_and_batch(8)
+    one, other = (given_rows(make(DIM, CLASSES), weight) for _ in range(2))
+    logits = one(embeddings, labels).detach().double()
+    expected = (logits.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean()
+    assert float(other.loss(embeddings, labels).detach()) == pytest.approx(float(expected))
