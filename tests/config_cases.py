@@ -78,6 +78,7 @@ QD_AVATARS = GENERATED_AVATARS | {  # the last callback, QDRefresh
     "trainer.callbacks.init_args.evaluations": "208",
 }
 AVATAR_LOGS = ("train/loss", "pool/evaluated", "pool/identities")
+GROUP_LOGS = ("val/skin/own/worst", "val/age/own/disparate_impact")
 GENERATOR_LOGS = ("train/reconstruction", "train/flow", "val/reconstruction", "lr-Adam")
 POOL_LOGS = ("train/loss", "pool/evaluated", "pool/distinct")
 IDENTITY_LOGS = ("train/loss", "val/mean", "pool/evaluated", "pool/identities", "pool/left_out")
@@ -176,9 +177,14 @@ FITS = {
     ),
     "avatars_rand": Fit(
         small=GENERATED_AVATARS | {"data.init_args.sampler.init_args.evaluations": "200"},
-        logs=AVATAR_LOGS,
+        logs=(*AVATAR_LOGS, *GROUP_LOGS),
+        files=write_avatar_files,
     ),
-    "avatars_qd": Fit(small=QD_AVATARS, logs=(*AVATAR_LOGS, "qd/coverage")),
+    "avatars_qd": Fit(
+        small=QD_AVATARS,
+        logs=(*AVATAR_LOGS, *GROUP_LOGS, "qd/coverage"),
+        files=write_avatar_files,
+    ),
     **{
         f"avatars_qd_{name}": Fit(
             small=QD_AVATARS | more, logs=(*AVATAR_LOGS, "qd/coverage"), over="avatars_qd"
@@ -192,8 +198,8 @@ FITS = {
         }.items()
     },
     "avatars_none": Fit(
-        small={"data.init_args.batch_size": "4"},
-        logs=("train/loss", "lr-AdamW/pg1"),
+        small={"data.init_args.batch_size": "4", "trainer.check_val_every_n_epoch": "1"},
+        logs=("train/loss", "lr-AdamW/pg1", *GROUP_LOGS),
         files=write_avatar_files,
     ),
     "faces_casia": Fit(small=TRAIN_FACES, logs=("val/mean", "lr-SGD/pg1"), files=write_face_files),

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from qdgs_lightning.cli import main
-from qdgs_lightning.interruptions import Interrupted, line, saying_what_is_kept
+from qdgs_lightning.interruptions import (
+    Interrupted,
+    ended_by_terminate,
+    line,
+    saying_what_is_kept,
+    terminate_left_to_slurm,
+)
 from tests.commands.test_doctor import SEARCH
 from tests.test_cli import CONFIG, written
 
@@ -23,7 +29,23 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
-def interrupted(*words: str, once: str, by: signal.Signals = signal.SIGINT) -> str:
+# As `srun` sets them for a job of one process.
+SLURM = {
+    "SLURM_JOB_ID": "12345",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_NTASKS": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+
+
+def interrupted(
+    *words: str,
+    once: str,
+    by: signal.Signals = signal.SIGINT,
+    environment: dict[str, str] | None = None,
+) -> str:
     """Send a signal to a command once files of a pattern are there; return its last sentence."""
     process = subprocess.Popen(
         [sys.executable, "-m", "qdgs_lightning", *words],
@@ -32,7 +54,9 @@ def interrupted(*words: str, once: str, by: signal.Signals = signal.SIGINT) -> s
         text=True,
         # A shell starts what is in its background deaf to Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        | (environment or {}),
     )
     until = time.monotonic() + 100
     while not list(Path().glob(once)) and process.poll() is None and time.monotonic() < until:
@@ -44,14 +68,45 @@ def interrupted(*words: str, once: str, by: signal.Signals = signal.SIGINT) -> s
     return told.strip().splitlines()[-1]
 
 
-def test_a_fit_names_its_checkpoint_and_the_line_that_goes_on() -> None:
+@pytest.mark.parametrize(
+    ("by", "environment"),
+    [(signal.SIGINT, {}), (signal.SIGTERM, {}), (signal.SIGTERM, SLURM)],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM in SLURM"],
+)
+def test_a_fit_names_its_checkpoint_and_the_line_that_goes_on(
+    by: signal.Signals, environment: dict[str, str]
+) -> None:
     saving = "  callbacks: [{class_path: ModelCheckpoint, init_args: {save_last: true}}]\n"
     config = written(CONFIG.replace("max_epochs: 1", "max_epochs: 1000000") + saving)
     last = "runs/boring/version_0/checkpoints/last.ckpt"
-    told = interrupted("fit", "--config", config, once=last)
+    told = interrupted("fit", "--config", config, once=last, by=by, environment=environment)
     go_on = f"qdgs fit --config runs/boring/version_0/config.yaml --ckpt_path {last}"
     assert told == f"qdgs: interrupted; {last} is kept; go on with: {go_on}"
     main([*shlex.split(go_on)[1:], "--trainer.fast_dev_run", "true"])
+
+
+def test_a_test_says_that_its_folder_holds_no_result() -> None:
+    words = ["--config", written(CONFIG), "--data.init_args.size", "10000000"]
+    told = interrupted("test", *words, once="runs/boring/test/run.json")
+    assert told == (
+        "qdgs: interrupted; runs/boring/test holds no result of it; start again with: "
+        f"qdgs test {' '.join(words)}"
+    )
+
+
+def test_slurm_keeps_the_last_word_on_what_terminate_does_to_a_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def handler() -> object:
+        with ended_by_terminate(), terminate_left_to_slurm():
+            return signal.getsignal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert handler() is signal.default_int_handler
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert handler() is signal.SIG_DFL  # which Lightning's own, and not ours, takes the place of
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])

@@ -39,11 +39,29 @@ def test_the_list_has_a_line_of_every_configuration_under_its_kind(
 
 def test_a_wheel_holds_all_of_them() -> None:
     """A checkout's link to the folder is no part of the package."""
+    assert held_by_a_wheel() >= {config.path for config in shipped_configs()}
+    assert (ROOT / "configs").resolve() == CONFIG_FOLDER.resolve()
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="asks git for the files")
+def test_a_wheel_forgets_no_file() -> None:
+    """Configurations, weights, networks, summaries, the mark of types: all that is no code."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "src"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = {ROOT / name for name in listed.stdout.split("\0") if name}
+    others = {path for path in files if path.suffix != ".py" and path.is_file()}
+    assert {path.suffix for path in others} == {".typed", ".yaml", ".json", ".safetensors"}
+    assert held_by_a_wheel() >= others
+    folders = {path.parent for path in files if path.suffix == ".py"}
+    assert all((folder / "__init__.py").is_file() for folder in folders)  # else left out
+
+
+def held_by_a_wheel() -> set[Path]:
+    """Find the files that are no code and that setuptools is told to take along."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = settings["package-data"]["qdgs_lightning"]
-    held = {path for pattern in patterns for path in CONFIG_FOLDER.parent.glob(pattern)}
-    assert held >= {config.path for config in shipped_configs()}
-    assert (ROOT / "configs").resolve() == CONFIG_FOLDER.resolve()
+    return {path for pattern in patterns for path in CONFIG_FOLDER.parent.glob(pattern)}
 
 
 def test_overlays_name_what_they_lie_over() -> None:

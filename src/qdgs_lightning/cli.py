@@ -11,6 +11,7 @@ from pathlib import Path
 
 from qdgs_lightning import __version__
 from qdgs_lightning.allocator import keep_freed_memory
+from qdgs_lightning.closed_pipes import ending_with_reader
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
 from qdgs_lightning.interruptions import ended_by_terminate, saying_what_is_kept
 from qdgs_lightning.words import nameable, spell_out, with_null
@@ -71,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> None:
     words = with_null(sys.argv[1:] if args is None else args)
     keep_freed_memory()
     try:
-        with ended_by_terminate():
+        with ending_with_reader(), ended_by_terminate():
             _dispatch(words)
     except KeyboardInterrupt as error:
         told = f"interrupted; {error}" if str(error) else "interrupted; nothing of it is kept."

@@ -45,6 +45,29 @@ def ended_by_terminate() -> Iterator[None]:
 
 
 @contextmanager
+def terminate_left_to_slurm() -> Iterator[None]:
+    """Leave SIGTERM to Lightning where it runs as a SLURM job.
+
+    A fit then ends after the step that it is at, by `SIGTERMException`, and where Lightning puts
+    jobs into the queue again, its handler of the signal that comes for that can finish.
+    """
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    if not SLURMEnvironment.detect():
+        yield
+        return
+    try:
+        before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def saying_what_is_kept(
     command: str,
     words: Sequence[str],
@@ -90,6 +113,18 @@ def of_fit(folder: Path, checkpoint: Path | None, words: Sequence[str]) -> str:
             f"QDRefresh to it, and start again with: {line('fit', words)}"
         )
     return f"no checkpoint was written yet; start again with: {line('fit', words)}"
+
+
+def of_look(command: str, folder: Path, words: Sequence[str]) -> str:
+    """Say that a look at a fit has to be taken anew.
+
+    Args:
+        command: ``validate``, ``test`` or ``predict``.
+        folder: Of the look, which has its configuration, and perhaps more, but no report.
+        words: The options of the command, as they were typed.
+    """
+    kept = f"{folder} holds no result of it" if folder.is_dir() else "nothing of it is kept"
+    return f"{kept}; start again with: {line(command, words)}"
 
 
 def line(command: str, words: Sequence[str]) -> str:

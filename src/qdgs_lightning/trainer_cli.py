@@ -21,6 +21,7 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
@@ -29,7 +30,12 @@ from qdgs_lightning.checkpoints import keep_checkpoints_whole, mismatch, read_ch
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.files import replacing
-from qdgs_lightning.interruptions import Interrupted, line, of_fit
+from qdgs_lightning.interruptions import (
+    Interrupted,
+    of_fit,
+    of_look,
+    terminate_left_to_slurm,
+)
 from qdgs_lightning.loggers import (
     finish_wandb,
     keep_wandb_offline_without_key,
@@ -273,23 +279,27 @@ class TrainerCLI(LightningCLI):
 
     @contextmanager
     def _saying_what_is_kept(self, subcommand: str) -> Iterator[None]:
-        """Say after Ctrl-C what is kept, and how to go on.
+        """Say after Ctrl-C or SIGTERM what is kept, and how to go on.
 
         Raises:
             Interrupted: In place of Lightning's `SystemExit`, whose status would be 1.
         """
+        before = signal.getsignal(signal.SIGINT)
         try:
-            yield
+            with terminate_left_to_slurm():
+                yield
         except (KeyboardInterrupt, SystemExit) as error:
             causes = (error, error.__context__)
-            if not any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            if not any(isinstance(cause, KeyboardInterrupt | SIGTERMException) for cause in causes):
                 raise
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # which Lightning has ignored
-            words = self.words[1:]
-            if subcommand != "fit":
-                told = f"nothing of it is kept; start again with: {line(subcommand, words)}"
+            signal.signal(
+                signal.SIGINT, before or signal.SIG_DFL
+            )  # Lightning ignores it from then on
+            words, folder = self.words[1:], run_folder(self.trainer)
+            if subcommand == "fit":
+                told = of_fit(folder, newest_checkpoint(self.trainer), words)
             else:
-                told = of_fit(run_folder(self.trainer), newest_checkpoint(self.trainer), words)
+                told = of_look(subcommand, folder, words)
             raise Interrupted(told) from error
 
     def _name_weights(self) -> None:

@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol, TypeVar
 
 import torch
@@ -79,6 +82,7 @@ def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
 
     Raises:
         TableError: One of them failed.
+        KeyboardInterrupt: The command was interrupted. Jobs were so too, and have ended.
     """
     if not left:
         return
@@ -98,6 +102,10 @@ def work_off(left: Sequence[Job[E]], experiment: E, processes: int) -> None:
             raise TableError(
                 "A process was killed, perhaps for lack of memory: start again with fewer --jobs."
             ) from error
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            _end_workers()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -112,7 +120,8 @@ def _finished(
         ready = [j for j in waiting if all(p.is_file() for p in j.needs(experiment))]
         for job in ready[: processes - len(running)]:
             waiting.remove(job)
-            running[pool.submit(work, job, experiment)] = job
+            with _ignoring_interrupts():  # workers inherit that, and listen while they have a job
+                running[pool.submit(work, job, experiment)] = job
         if not running:
             raise TableError(f"{experiment.output} lost files while runs needed them: start again.")
         done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -138,7 +147,7 @@ def work(job: Job[E], experiment: E) -> float:
     log = experiment.output / "logs" / f"{job.file(experiment).stem}_{type(job).__name__}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with output_to(log):
+        with output_to(log), _interruptible():
             job.run(experiment)
     except (Exception, SystemExit) as error:
         raise TableError(f"The {job} failed ({error}): see {log}, and start again.") from None
@@ -160,3 +169,58 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _end_workers(seconds: float = 10.0) -> None:
+    """Let jobs end as Ctrl-C does, and kill those that do not.
+
+    Their process gets the signal again and again: a new one hears it only when its job begins, and
+    whoever signals the command may have signalled the command alone.
+
+    Args:
+        seconds: How long jobs may take to end. A second Ctrl-C kills them at once.
+    """
+    until = time.monotonic() + seconds
+    try:
+        while (workers := multiprocessing.active_children()) and time.monotonic() < until:
+            for worker in workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGINT)
+            workers[0].join(timeout=0.2)
+    finally:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the block, once: a second signal must not end what cleans up."""
+    ended = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C in the block, and in processes that it starts until they say otherwise."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
