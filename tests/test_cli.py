@@ -1,6 +1,7 @@
 """The command line: what it offers, how it fails, and what a run leaves behind."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from qdgs_lightning import __version__
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli import PLAIN_COMMANDS, TRAINER_COMMANDS, main
 from qdgs_lightning.datasets.record_writer import write_record_dataset
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.trainer_cli import TrainerCLI
@@ -84,6 +85,8 @@ def test_help_lists_every_command_at_once() -> None:
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     for command in ("fit", "test", "search", "data inspect", "shapes-demo", "shapes-table"):
         assert f"\n  {command} " in told
+    for name in (*TRAINER_COMMANDS, *PLAIN_COMMANDS):
+        assert re.search(rf"^  {name} +\S", told, flags=re.MULTILINE), name
 
 
 def test_a_word_with_commands_behind_it_lists_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qdgs_lightning import cli
 from qdgs_lightning.cli import main
 from qdgs_lightning.interruptions import (
     Interrupted,
@@ -133,6 +134,22 @@ def test_an_interruption_of_any_command_says_what_to_type() -> None:
         with pytest.raises(Interrupted) as caught, saying_what_is_kept(command, words, {}):
             raise KeyboardInterrupt
         assert str(caught.value) == f"{kept}qdgs {command} --page 'a page.md'"
+
+
+def test_an_interruption_before_the_work_names_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "import_rooms", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", "a file.yaml"])
+    assert ended.value.code == 130
+    told = (
+        "qdgs: interrupted; nothing was begun; start again with: qdgs fit --config 'a file.yaml'\n"
+    )
+    assert capsys.readouterr().err == told
 
 
 def test_a_search_that_was_stopped_early_has_no_file(tmp_path: Path) -> None:

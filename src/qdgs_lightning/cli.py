@@ -13,7 +13,7 @@ from qdgs_lightning import __version__
 from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.closed_pipes import ending_with_reader
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
-from qdgs_lightning.interruptions import ended_by_terminate, saying_what_is_kept
+from qdgs_lightning.interruptions import ended_by_terminate, line, saying_what_is_kept
 from qdgs_lightning.words import nameable, spell_out, with_null
 
 TRAINER_COMMANDS = {
@@ -75,8 +75,8 @@ def main(args: Sequence[str] | None = None) -> None:
         with ending_with_reader(), ended_by_terminate():
             _dispatch(words)
     except KeyboardInterrupt as error:
-        told = f"interrupted; {error}" if str(error) else "interrupted; nothing of it is kept."
-        print(f"qdgs: {told}", file=sys.stderr)
+        told = str(error) or f"nothing was begun; start again with: {line(words[0], words[1:])}"
+        print(f"qdgs: interrupted; {told}", file=sys.stderr)
         sys.exit(130)  # as shells have it
     except Exception as error:
         mistake = _mistake(error)
@@ -154,7 +154,8 @@ commands:
 
 def _listing(commands: dict[str, str]) -> str:
     """A line for each command."""
-    return "\n".join(f"  {name:<14}{about}" for name, about in commands.items())
+    width = max(map(len, commands)) + 1
+    return "\n".join(f"  {name:<{width}}{about}" for name, about in commands.items())
 
 
 def import_rooms() -> None:

@@ -124,9 +124,22 @@ class TrainerCLI(LightningCLI):
             finish_wandb(exit_code=1)  # W&B itself would do so at exit, and say nothing
             raise
         else:
-            finish_wandb()
+            self._end_wandb_run()
         finally:
             forget_run()
+
+    def _end_wandb_run(self) -> None:
+        """Wait for W&B, which Ctrl-C ends.
+
+        Raises:
+            Interrupted: By Ctrl-C.
+        """
+        try:
+            finish_wandb()
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                "the run is whole on this disk, but not at W&B: send it by `wandb sync`, as above"
+            ) from error
 
     def _run(self, args: Sequence[str] | None) -> None:
         """Parse, build and run, without the remarks of other libraries."""

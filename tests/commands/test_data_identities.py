@@ -95,6 +95,27 @@ def test_weights_of_a_named_network(tmp_path: Path) -> None:
     assert found["auc"]["low"] is None  # type: ignore[index]
 
 
+def test_an_entry_and_an_order_of_colours_can_be_named(tmp_path: Path) -> None:
+    root = write_training_set(Path("set"), n=3, each=3, side=32)
+    torch.manual_seed(0)
+    backbone = create_backbone("mobilefacenet", image_size=32)
+    weights = backbone.state_dict()
+    first = str(backbone.colour_weight)
+    turned = weights | {first: weights[first].flip(1)}
+    other = {name: value + 1 for name, value in weights.items()}
+    torch.save(weights, "weights.pt")
+    torch.save({"model": other, "ema": turned}, "entries.pt")
+    words = ("--path", root, "--backbone", "mobilefacenet", "--image_size", 32)
+    words += ("--num_bootstrap", 0, "--checkpoint")
+    plain = identities(*words, "weights.pt")
+    assert "`entry`" in complaint("identities", *map(str, words), "entries.pt")
+    found = identities(*words, "entries.pt", "--entry", "ema", "--color_order", "bgr")
+    assert found["auc"] == plain["auc"]
+    assert found["cosine_between"] == pytest.approx(plain["cosine_between"])
+    wrong = identities(*words, "entries.pt", "--entry", "ema")
+    assert wrong["cosine_between"] != pytest.approx(plain["cosine_between"])
+
+
 @pytest.mark.parametrize("images", [200, 3000])
 def test_pairs_are_drawn_once_each_by_the_seed(images: int) -> None:
     labels = torch.arange(images) % (images // 5)

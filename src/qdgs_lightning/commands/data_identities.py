@@ -18,6 +18,7 @@ from qdgs_lightning.datasets.image_folder import FaceFolderDataset
 from qdgs_lightning.figures import roc_figure
 from qdgs_lightning.files import replacing, write_json
 from qdgs_lightning.metrics import Estimate, IdentitySeparation, identity_separation
+from qdgs_lightning.models import ColorChoice
 
 
 def data_identities(
@@ -27,6 +28,8 @@ def data_identities(
     checkpoint: Path | None = None,
     backbone: str | None = None,
     image_size: int = 112,
+    color_order: ColorChoice = "auto",
+    entry: str | None = None,
     pairs: int = 20_000,
     seed: int = 0,
     num_bootstrap: int = 1000,
@@ -53,6 +56,9 @@ def data_identities(
         backbone: In place of a run the name of a network, such as ir_50, whose weights are in
             checkpoint: a file of insightface, AdaFace or CVLface.
         image_size: Side of the images that a named backbone takes.
+        color_order: What the network in the file of weights takes, rgb or bgr, where the file does
+            not tell.
+        entry: Which entry of that file to take, such as ema, where several hold weights.
         pairs: How many pairs of one identity, and of two, are drawn at most.
         seed: Of the pairs and of the replicates.
         num_bootstrap: How many replicates the intervals are of; 0 for none.
@@ -76,7 +82,12 @@ def data_identities(
     if run is not None and checkpoint is None:
         checkpoint = run / "checkpoints" / "last.ckpt"
     recogniser = open_recogniser(
-        run=run, checkpoint=checkpoint, backbone=backbone, image_size=image_size
+        run=run,
+        checkpoint=checkpoint,
+        backbone=backbone,
+        image_size=image_size,
+        color_order=color_order,
+        entry=entry,
     )
     used, places = torch.unique(torch.cat([within, between]), return_inverse=True)
     embeddings = embed_rows(

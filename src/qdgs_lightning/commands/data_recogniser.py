@@ -13,13 +13,24 @@ from torch.utils.data import DataLoader, Dataset
 from qdgs_lightning.commands.data_common import DataError, counting
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
 from qdgs_lightning.datasets.resizing import ResizingError, fit_square
-from qdgs_lightning.models import Backbone, create_backbone, load_backbone_weights
+from qdgs_lightning.models import (
+    Backbone,
+    ColorChoice,
+    create_backbone,
+    load_backbone_weights,
+)
 from qdgs_lightning.parsing import Parser
 from qdgs_lightning.tasks import FaceRecognizer
 
 
 def open_recogniser(
-    *, run: Path | None, checkpoint: Path | None, backbone: str | None, image_size: int
+    *,
+    run: Path | None,
+    checkpoint: Path | None,
+    backbone: str | None,
+    image_size: int,
+    color_order: ColorChoice = "auto",
+    entry: str | None = None,
 ) -> FaceRecognizer:
     """Build a recogniser and load its weights; it has no head and is in evaluation mode.
 
@@ -28,6 +39,8 @@ def open_recogniser(
         checkpoint: Its weights.
         backbone: In place of a run, a name that `create_backbone` knows, for weights of others.
         image_size: Side of the images that a named backbone takes.
+        color_order: See `load_backbone_weights`.
+        entry: See `load_backbone_weights`.
 
     Raises:
         DataError: Both or neither of a run and a backbone is named, or a file is missing.
@@ -44,7 +57,7 @@ def open_recogniser(
         built = create_backbone(cast(str, backbone), image_size=image_size)
     if checkpoint is None or not checkpoint.is_file():
         raise DataError(f"There is no file of weights {checkpoint or ''}; give it as --checkpoint.")
-    load_backbone_weights(cast(Backbone, built), checkpoint)
+    load_backbone_weights(cast(Backbone, built), checkpoint, color_order=color_order, entry=entry)
     return FaceRecognizer(backbone=built).eval()
 
 

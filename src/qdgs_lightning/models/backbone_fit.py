@@ -77,7 +77,7 @@ def refusal(
     reasons += _differences(found, target)
     way_out = "build the backbone that it is of"
     if report.matched:
-        way_out += ", or set allow_partial to take what fits"
+        way_out += ", or take what fits by load_backbone_weights(..., allow_partial=True) in Python"
     return f"{path} fits the backbone in part only: {'; '.join(reasons)}; {way_out}."
 
 
