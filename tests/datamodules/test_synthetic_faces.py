@@ -292,6 +292,11 @@ def test_what_is_missing_is_said_and_slots_once(tmp_path: Path, archives: list[A
     assert all(len(table) == 48 for table in recorder.tables.values())
 
 
+def test_half_as_many_classes_again_are_reserved() -> None:
+    for identities, slots in ((24, 36), (25, 37), (2, 3)):
+        assert toy_data(identities=identities, slots=None, batch_size=2).num_classes == slots
+
+
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     settings: tuple[tuple[dict[str, Any], str], ...] = (
         ({"identities": 0}, "identities is 0"),

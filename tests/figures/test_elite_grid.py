@@ -36,6 +36,17 @@ def test_an_image_fills_its_tile_and_the_rest_is_grey() -> None:
     assert axes.get_title() == "2 images in 2 of 8 tiles"
 
 
+def test_tiles_begin_where_the_ranges_do() -> None:
+    """Each image in the middle of a tile of its own, of ranges that do not begin at zero."""
+    measures = torch.tensor([[-2.5, 11.0], [-1.5, 15.0], [-0.5, 19.0]])
+    ranges = ((-3.0, 0.0), (10.0, 20.0))
+    figure = elite_grid(solid(RED, GREEN, BLUE), measures, names=NAMES, ranges=ranges, shape=(3, 5))
+    tiles = canvas(figure)[::4, ::4]
+    for place, colour in (((0, 0), RED), ((2, 1), GREEN), ((4, 2), BLUE)):
+        np.testing.assert_array_equal(tiles[place], colour)
+    assert tuple(figure.axes[0].images[0].get_extent()) == (-3, 0, 10, 20)
+
+
 def test_axes_say_what_their_ends_stand_for() -> None:
     figure = elite_grid(
         solid(RED), torch.zeros(1, 2), names=NAMES, ends=(("A red one.", "A blue one."), None)

@@ -244,6 +244,26 @@ def test_shares_follow_the_success_per_cost_of_each_way() -> None:
     np.testing.assert_allclose(emitter.shares, expected / expected.sum(), rtol=1e-5)
 
 
+def test_what_comes_of_a_batch_is_accounted_for() -> None:
+    evaluate = linear_problem(6, 2)
+    archive = make_archive(6, 2)
+    begin(archive, evaluate, n=30)
+    emitter = TargetedEmitter(archive, batch_size=40, num_parents=2, jacobian_cost=3.0, seed=0)
+    scheduler = Scheduler(archive, [emitter])
+    parents = scheduler.ask_dqd()
+    scheduler.tell_dqd(*evaluate(parents))
+    children = scheduler.ask()
+    objective, measures, _ = evaluate(children)
+    before = len(archive)
+    # No elite is bettered: all that is earned is one for each latent in a new cell.
+    scheduler.tell(objective - 1e6, measures)
+    new = np.isin(archive.data("objective"), (objective - 1e6).astype(np.float32)).sum()
+    assert new == len(archive) - before > 0
+    spent = len(children) + len(parents) * 3
+    assert emitter._costs.sum() == pytest.approx(0.95 * 5 + spent)
+    assert emitter._rewards.sum() - 0.95 * 5 >= new
+
+
 def test_cells_that_nothing_entered_are_noted_as_tried_in_vain() -> None:
     evaluate = linear_problem(6, 2)
     for worse, forgets in ((1e6, False), (0.0, True)):
