@@ -87,8 +87,9 @@ class Parser(LightningArgumentParser):
                     f'Parser key "{prefix}{action.dest}": null is no {name}; leave the option out '
                     f"for its default, {action.default}"
                 ) from error
+        typed = {a.dest for a in self._actions if getattr(a, "_typehint", None) is not None}
         for key in self.groups or {}:  # of the options of a nested dataclass
-            if key in namespace and namespace[key] is None:
+            if key not in typed and key in namespace and namespace[key] is None:
                 raise TypeError(
                     f'Parser key "{prefix}{key}": null is no group of options; leave it out for '
                     "its defaults"
