@@ -230,7 +230,8 @@ def test_a_report_without_a_place_costs_no_findings(
     for place in (".", "photos"):
         told = complaint("verify", "--path", root, "--report", place)
         assert told == (
-            f"qdgs: Is a directory '{tmp_path / place}': choose a place that can be read and written."
+            f"qdgs: Is a directory '{tmp_path / place}': choose a place that can be read and "
+            "written."
         )
         assert "001.jpg is bad (it holds no image)" in capsys.readouterr().out
     assert os.listdir() == ["photos"]
