@@ -26,7 +26,7 @@ demo: setup ## Train and test on the shapes without, with random and with qualit
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/qdgs shapes-demo --overlay configs/shapes_rare.yaml
 
 demo-faces: setup ## Train and test on avatars after nothing, plain and even synthetic faces; prints a table
-	$(BIN)/qdgs avatars-table --seeds 1 --output runs/avatars_demo --page null
+	$(BIN)/qdgs avatars-table --seeds 1 --output runs/avatars_demo
 
 check: setup ## Check style, types and the container files
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qdgs_lightning import cli
+from qdgs_lightning.checkpoints import read_checkpoint
 from qdgs_lightning.cli import main
 from qdgs_lightning.interruptions import (
     Interrupted,
@@ -83,7 +84,8 @@ def test_a_fit_names_its_checkpoint_and_the_line_that_goes_on(
     told = interrupted("fit", "--config", config, once=last, by=by, environment=environment)
     go_on = f"qdgs fit --config runs/boring/version_0/config.yaml --ckpt_path {last}"
     assert told == f"qdgs: interrupted; {last} is kept; go on with: {go_on}"
-    main([*shlex.split(go_on)[1:], "--trainer.fast_dev_run", "true"])
+    further = str(read_checkpoint(Path(last))["epoch"] + 2)  # some have ended by then
+    main([*shlex.split(go_on)[1:], "--trainer.max_epochs", further])
 
 
 def test_a_test_says_that_its_folder_holds_no_result() -> None:
@@ -150,6 +152,14 @@ def test_an_interruption_before_the_work_names_the_line(
         "qdgs: interrupted; nothing was begun; start again with: qdgs fit --config 'a file.yaml'\n"
     )
     assert capsys.readouterr().err == told
+
+
+def test_a_fit_within_a_command_does_not_say_how_to_go_on() -> None:
+    with (
+        pytest.raises(Interrupted, match=r"all arms begin again with: qdgs shapes-demo --arms a$"),
+        saying_what_is_kept("shapes-demo", ["--arms", "a"], {}),
+    ):
+        raise Interrupted("start again with: qdgs fit")
 
 
 def test_a_search_that_was_stopped_early_has_no_file(tmp_path: Path) -> None:

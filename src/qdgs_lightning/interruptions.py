@@ -81,12 +81,10 @@ def saying_what_is_kept(
         values: Its options, parsed.
 
     Raises:
-        Interrupted: In place of any other `KeyboardInterrupt`.
+        Interrupted: In place of any `KeyboardInterrupt`, that of a fit within the command too.
     """
     try:
         yield
-    except Interrupted:
-        raise
     except KeyboardInterrupt as error:
         kept = _of_search(values) if command == "search" else _KEPT.get(command, _ANEW)
         raise Interrupted(f"{kept}: {line(command, words)}") from error

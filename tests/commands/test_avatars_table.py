@@ -46,7 +46,6 @@ def _table(folder: Path, *words: str) -> None:
             "avatars-table",
             f"--configs={folder}",
             f"--output={folder / 'table'}",
-            f"--page={folder / 'avatars.md'}",
             "--seeds=1",
             "--jobs=1",
             *words,
@@ -78,11 +77,12 @@ def test_stages_in_order_resumed_and_equal_to_runs_by_hand(
     table = tmp_path / "table"
     results = _contents(table / "results")
     assert results.keys() == {"none_s0", "rand_s0", "qd_s0"}
+    assert (table / "page.md").read_text().startswith("# Avatars\n")
     told = capfd.readouterr()
     assert "DI of dark and light" in told.out
     assert "Seed set" not in told.out + told.err  # of the jobs, whose processes keep it in a file
     assert "Seed set to 0" in (table / "logs" / "qd_s0_FirstStage.txt").read_text()
-    assert "| % | none | rand | qd |" in (tmp_path / "avatars.md").read_text()
+    assert "| % | none | rand | qd |" in (tmp_path / "table" / "page.md").read_text()
 
     # Pools are read at their full size, and archives are described.
     assert results["none_s0"]["first_stage"] is None
@@ -140,7 +140,7 @@ def _with_more_epochs(folder: Path) -> None:
     [
         (["--seeds=0"], "at least 1"),
         (["--arms=[]"], "--arms is empty"),
-        (["--arms=[none]", "--reader=nobody"], "no weights .*/nobody"),
+        (["--arms=[none]", "--reader=nobody"], "no weights .*/nobody: "),
         (["--overlay=nothing.yaml"], "/nothing.yaml is not there"),
         (["--arms=[none,nobody]"], "avatars_nobody.yaml"),
         (["--arms=[qd+nothing]"], "avatars_qd_nothing.yaml"),
@@ -173,7 +173,7 @@ def test_an_arm_named_twice_counts_once_and_another_reader_is_refused(tmp_path: 
         path = tmp_path / "table" / "results" / f"{result['arm']}_s{result['seed']}.json"
         path.write_text(json.dumps(result))
     _table(tmp_path, "--arms=[none,none]", "--seeds=4")
-    assert "\n4 runs, seeds 0 to 3." in (tmp_path / "avatars.md").read_text()
+    assert "\n4 runs, seeds 0 to 3." in (tmp_path / "table" / "page.md").read_text()
     with pytest.raises(SystemExit, match="holds runs of another --reader"):
         _table(tmp_path, "--arms=none", "--seeds=4", "--reader=shapes_annotator")
 

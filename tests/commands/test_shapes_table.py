@@ -185,6 +185,17 @@ def test_what_is_named_twice_counts_once(tmp_path: Path) -> None:
     assert "\n3 runs, 3 seeds." in page
 
 
+def test_a_page_lies_in_the_output_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _write_config(tmp_path, "none")
+    _write_finished(tmp_path / "table")
+    _table(tmp_path, "--arms=none", "--seeds=3", "--page=null")
+    assert "| 0.90 | 51.0 ± 2.5 |\n" in (tmp_path / "table" / "page.md").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"shapes_none.yaml", "table"}
+
+
 def test_runs_of_another_annotator_are_not_mixed_in(tmp_path: Path) -> None:
     _write_config(tmp_path, "none")
     _write_finished(tmp_path / "table")

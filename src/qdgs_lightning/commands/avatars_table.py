@@ -22,7 +22,7 @@ def avatars_table(
     overlay: Path | None = None,
     reader: str = "avatars_reader",
     output: Path = Path("runs/avatars_table"),
-    page: Path | None = Path("docs/results/avatars.md"),
+    page: Path | None = None,
     title: str = "Avatars",
     jobs: int | None = None,
 ) -> None:
@@ -42,7 +42,7 @@ def avatars_table(
         overlay: A YAML file laid over the configuration of every arm, or the name of a shipped one.
         reader: Weights of the reader.
         output: Folder of data, results, checkpoints and logs.
-        page: Page whose measured part is renewed, or null for none.
+        page: Markdown page whose measured part is renewed; page.md in the output if not given.
         title: Heading of a page that is not there yet.
         jobs: How many processes work at once; as many as there are cores by default.
 
@@ -64,9 +64,9 @@ def avatars_table(
     console = Console()
     for table in terminal_tables(results):
         console.print(table)
-    if page is not None:
-        write_measured(page, markdown(results), title=title)
-        console.print(f"Page: {page}", highlight=False)
+    page = page or output / "page.md"
+    write_measured(page, markdown(results), title=title)
+    console.print(f"Page: {page}", highlight=False)
     console.print(
         f"Results: {output / 'results'}; runs with their metrics: {output / 'logs'}",
         highlight=False,

@@ -26,7 +26,7 @@ def shapes_table(
     overlay: Path | None = None,
     annotator: str | None = "shapes_annotator",
     output: Path = Path("runs/shapes_table"),
-    page: Path | None = Path("docs/results/shapes.md"),
+    page: Path | None = None,
     summary: Path | None = None,
     jobs: int | None = None,
 ) -> None:
@@ -45,7 +45,7 @@ def shapes_table(
         overlay: A YAML file laid over the configuration of every arm, or the name of a shipped one.
         annotator: Weights of the annotator that judges the pools, or null for no judgement.
         output: Folder of results, checkpoints, archives and logs.
-        page: Page whose measured part is renewed, or null for none.
+        page: Markdown page whose measured part is renewed; page.md in the output if not given.
         summary: JSON file that gets means and intervals too, as `qdgs shapes-demo` shows them.
         jobs: How many processes work at once; as many as there are cores by default.
 
@@ -73,9 +73,9 @@ def shapes_table(
     results = read_results(run.file(experiment) for run in runs)
     console = Console()
     console.print(terminal_table(results))
-    if page is not None:
-        write_measured(page, markdown(results), title="Shapes")
-        console.print(f"Page: {page}", highlight=False)
+    page = page or output / "page.md"
+    write_measured(page, markdown(results), title="Shapes")
+    console.print(f"Page: {page}", highlight=False)
     if summary is not None:
         write_summary(summary, results)
     console.print(
