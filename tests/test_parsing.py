@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from qdgs_lightning.cli import main
+from qdgs_lightning.complaints import one_line
 from tests.boring import BoringTask
 from tests.test_cli import CONFIG, complaint, written
 
@@ -178,3 +179,11 @@ def test_a_callback_that_is_there_already_is_told(capsys: pytest.CaptureFixture[
     assert complaint("fit", "--config=shapes_qd", "--config", wrong).startswith(
         "qdgs: second.yaml is not YAML in line 3, column 2 ("
     )
+
+
+def test_a_class_that_a_file_could_name_is_told_as_any_other() -> None:
+    told = (
+        'Parser key "source":\n  - Expected a path but flat either not accessible or invalid\n'
+        "  - Expected a dot import path string: flat"
+    )
+    assert one_line(told) == "source: there is no class 'flat'"

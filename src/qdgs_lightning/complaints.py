@@ -28,6 +28,7 @@ def one_line(message: str) -> str:
     if choices := _choices(message, told or [text]):
         return where + choices
     text = re.sub(r"<class '([^']+)'>", r"\1", " ".join(text.split()))
+    text = re.sub(r"^- Expected a path .*? - (?=Expected a dot)", "", text)  # a class in a file
     text = re.sub(r"Expected an? (\S+)\. Got value: (.+)$", r"expected \1, not '\2'", text)
     if (value := _VALUE.search(message)) and re.fullmatch(r"Expected an? \S+", text):
         text = f"{text.replace('Expected a', 'expected a')}, not '{value[1]}'"

@@ -105,10 +105,10 @@ def test_an_entry_and_an_order_of_colours_can_be_named(tmp_path: Path) -> None:
     other = {name: value + 1 for name, value in weights.items()}
     torch.save(weights, "weights.pt")
     torch.save({"model": other, "ema": turned}, "entries.pt")
-    what = ("--path", root, "--backbone", "mobilefacenet", "--image_size", 32)
-    words = (*what, "--num_bootstrap", 0, "--checkpoint")
+    words = [f"--path={root}", "--backbone=mobilefacenet", "--image_size=32"]
+    words += ["--num_bootstrap=0", "--checkpoint"]
     plain = identities(*words, "weights.pt")
-    assert "`entry`" in complaint("identities", *map(str, words), "entries.pt")
+    assert "`entry`" in complaint("identities", *words, "entries.pt")
     found = identities(*words, "entries.pt", "--entry", "ema", "--color_order", "bgr")
     assert found["auc"] == plain["auc"]
     assert found["cosine_between"] == pytest.approx(plain["cosine_between"])
