@@ -46,10 +46,10 @@ def photos() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--data.init_args.train", "none"], "training set: there is no none: bring it, or set"),
-        (["--data", GENERATOR], "generator: there is no checkpoint none.pkl: bring it, or correct"),
-        (["--model.init_args.init_from", "none.pt"], "init_from: there is no none.pt: bring it"),
-        (["--ckpt_path", "none.ckpt"], "There is no checkpoint 'none.ckpt'"),
+        (["--data.init_args.train", "none"], "/none: bring it, or set `data.init_args.train`"),
+        (["--data", GENERATOR], "/none.pkl: bring it, or correct `checkpoint` of"),
+        (["--model.init_args.init_from", "none.pt"], "/none.pt: bring it, or correct the path"),
+        (["--ckpt_path", "none.ckpt"], "/none.ckpt': runs keep theirs in"),
         (["--ckpt_path", "last"], "There is no checkpoint 'last' in the new folder of this run"),
         (["--data.init_args.image_size", "16"], "image_size: the data are brought to 16 pixels"),
         (

@@ -1,6 +1,5 @@
 """The configuration of a run, read from other folders than the one that it was started in."""
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import yaml
 from qdgs_lightning.cli import main
 from qdgs_lightning.errors import ConfigError
 from tests.boring import BoringData
-from tests.test_cli import CONFIG, metric, runs, saved, written
+from tests.test_cli import CONFIG, metric, saved, written
 
 
 class FileData(BoringData):
@@ -55,11 +54,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_the_test_of(run: Path) -> None:
-    """Test a run from the current folder; what that writes lies below this folder."""
+    """Test a run from the current folder; what that writes lies in the run's."""
     (checkpoint,) = (run / "checkpoints").glob("*.ckpt")
     main(["test", "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)])
-    assert metric(runs()[-1], "test/lr") == pytest.approx(0.05)
-    shutil.rmtree("runs")
+    assert metric(run / "test", "test/lr") == pytest.approx(0.05)
 
 
 def test_a_run_is_tested_from_another_folder(project: Path) -> None:

@@ -70,7 +70,9 @@ def calibrate(config: SearchConfig, sample: Evaluated, *, names: tuple[str, ...]
 def missed_ranges(
     ranges: tuple[tuple[float, float], ...], measures: Tensor, *, names: tuple[str, ...]
 ) -> list[str]:
-    """Name the ranges that no sample lies within: their images would all share an edge cell.
+    """Name the ranges that lie beyond all samples: their images would all share an edge cell.
+
+    A range between samples is none of these, since a search can reach what lies between them.
 
     Args:
         ranges: Lowest and highest value of each measure that a grid spans.
@@ -82,7 +84,7 @@ def missed_ranges(
     """
     missed = []
     for (low, high), name, values in zip(ranges, names, measures.unbind(1), strict=True):
-        if not ((values >= low) & (values <= high)).any():
+        if values.max() < low or values.min() > high:
             missed.append(
                 f"None of {len(values)} prior samples lies within the range of measure {name!r}, "
                 f"{low:g} to {high:g}: they span {float(values.min()):.3g} to "

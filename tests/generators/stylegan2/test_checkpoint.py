@@ -157,7 +157,11 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
         os.seteuid(user)
 
 
-def test_reading_a_large_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_a_large_file_is_shown_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # takes any stream for a terminal
+    monkeypatch.setenv("TERM", "xterm")
     path = written(tmp_path, official_file(Parity("sg2_res32_orig")))
     load_stylegan2(path)
     assert capsys.readouterr().err.strip() == ""
@@ -165,7 +169,7 @@ def test_reading_a_large_file_is_shown(tmp_path: Path, capsys: pytest.CaptureFix
     load_stylegan2(path)
     shown = capsys.readouterr().err
     assert "Reading network.pkl" in shown
-    assert "101.0/101.0 MB" in shown
+    assert "101.0 MB of 101.0 MB" in shown
 
 
 def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:
