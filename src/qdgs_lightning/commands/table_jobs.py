@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, TypeVar
@@ -185,7 +185,8 @@ def _end_workers(seconds: float = 10.0) -> None:
         while (workers := multiprocessing.active_children()) and time.monotonic() < until:
             for worker in workers:
                 if worker.pid is not None:
-                    os.kill(worker.pid, signal.SIGINT)
+                    with suppress(ProcessLookupError):  # it has ended since, and was waited for
+                        os.kill(worker.pid, signal.SIGINT)
             workers[0].join(timeout=0.2)
     finally:
         for worker in multiprocessing.active_children():
