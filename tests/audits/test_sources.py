@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from qdgs_lightning.audits import (
     AuditError,
@@ -16,6 +17,7 @@ from qdgs_lightning.audits import (
     annotation_settings,
 )
 from qdgs_lightning.datasets import open_face_dataset
+from qdgs_lightning.guidance import Evaluation
 from qdgs_lightning.sampling import ArchiveSampler, MeasureBins
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from qdgs_lightning.seeding import seeded_generator
@@ -93,6 +95,30 @@ def test_elites_once_each(archive: Path) -> None:
     torch.testing.assert_close(drawn, ToyGenerator()(elites.latents).detach())
     assert images.archive is not None
     assert torch.equal(images.weights, torch.ones(len(elites), dtype=torch.float64))
+
+
+class _Loading(ToyGuidance):
+    """Judges nothing before it is prepared, as guidance that loads its weights then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = False
+
+    def prepare(self) -> None:
+        self.loaded = True
+        super().prepare()
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        assert self.loaded
+        return super().forward(images, latents)
+
+
+def test_what_labels_latents_is_prepared_first(archive: Path) -> None:
+    sampler = ArchiveSampler(bins=[MeasureBins(measure=0, intervals=[(0, 0.5), (0.5, 1)])])
+    source = Elites(
+        archive=archive, generator=ToyGenerator(), sampler=sampler, guidance=_Loading(), n=20
+    )
+    assert float(source.open(CPU).weights.sum()) == 20
 
 
 def test_elites_as_often_as_they_are_drawn(archive: Path) -> None:

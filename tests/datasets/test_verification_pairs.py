@@ -53,6 +53,17 @@ def test_agedb_and_what_insightface_s_tools_take(tmp_path: Path) -> None:
     assert red(root) == [([0, 1], True), ([0, 2], False), ([2, 2], True)]
 
 
+def test_commas_in_names_part_no_words_where_a_line_has_a_tab(tmp_path: Path) -> None:
+    lines = "a,x.png a,y.png 1", "a, x.png\tb,x.png\t0", "b,y.png b,x.png 1"
+    found = read_pairs_file(listed(tmp_path / "pairs.txt", *lines))
+    assert found.pairs == [
+        Pair("a,x.png", "a,y.png", True),
+        Pair("a, x.png", "b,x.png", False),
+        Pair("b,y.png", "b,x.png", True),
+    ]
+    assert found.dialect.startswith("tab-separated")
+
+
 def test_calfw_and_cplfw(tmp_path: Path) -> None:
     root = with_images(tmp_path / "calfw", ["A_0001.jpg", "A_0002.jpg", "B_0001.jpg"])
     lines = ["A_0001.jpg 7", "A_0002.jpg 7", "B_0001.jpg 0", "A_0001.jpg 0"]

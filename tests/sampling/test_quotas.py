@@ -257,3 +257,14 @@ def test_groups_along_two_attributes_have_nothing_where_both_have_nothing() -> N
 def test_shares_that_sum_to_nearly_one_are_made_one() -> None:
     quotas = Quotas.of({"dark": 0.0, "light": 1.0000005 - 1e-6}, CLASSES)
     assert quotas.margins[0,].tolist() == [1, 0]
+
+
+def test_a_terminal_shows_how_many_latents_are_judged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes anything for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    _candidates(RejectionSampler(bins=BINS, evaluations=100))
+    shown = capsys.readouterr()
+    assert "Judging latents" in shown.err
+    assert shown.out == ""

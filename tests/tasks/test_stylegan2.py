@@ -2,16 +2,18 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR
+from torch.utils.data import DataLoader
 
 from qdgs_lightning.datamodules import AvatarRenders
-from qdgs_lightning.datasets.avatars import NORMALS, Population, avatar_styles
+from qdgs_lightning.datasets.avatars import NORMALS, Population, avatar_styles, style_attributes
 from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
 from qdgs_lightning.tasks import StyleGAN2Regression
@@ -82,6 +84,51 @@ def test_the_file_holds_what_was_learnt(learnt: Learnt, tmp_path: Path) -> None:
         drawn: Tensor = (task.network.synthesis(ws, "none") / 2 + 0.5).clamp(0, 1)
         assert torch.allclose(generator(latents[:4]), drawn, atol=0.01)
     assert path.stat().st_size < 2.5 * sum(p.numel() for p in task.network.parameters())
+
+
+class _Losses(L.Callback):
+    """Keeps the loss of every batch."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        self.found.append(float(args[2]["loss"]))
+
+
+def test_the_loss_is_of_pixels_edges_patches_styles_and_attributes(tmp_path: Path) -> None:
+    task, losses = _task(), _Losses()
+    task.optimizer = partial(SGD, lr=0.0)
+    batch = AvatarRenders(batch_size=3, latents=20, image_size=32).draw(torch.Generator())
+    with torch.no_grad():
+        styles = batch.w[:3, None].expand(-1, task.network.synthesis.num_ws, -1)
+        error = (task.network.synthesis(styles, "none") + 1) / 2 - batch.images
+        w = task.network.mapping(batch.z)[:, 0]
+        edges = [
+            (error[:, :, 1:] - error[:, :, :-1]).abs().mean(),
+            (error[..., 1:] - error[..., :-1]).abs().mean(),
+        ]
+        patches = error.reshape(3, 3, 8, 4, 8, 4).mean((3, 5))
+        attributes = style_attributes(w) - style_attributes(batch.w)
+        parts = [
+            error.abs().mean(),
+            *edges,
+            4 * patches.square().mean(),
+            0.1 * (w - batch.w).square().mean(),
+            0.05 * attributes.square().mean(),
+        ]
+    trainer = L.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[losses],
+    )
+    trainer.fit(task, DataLoader([batch], batch_size=None))  # type: ignore[arg-type]
+    assert losses.found == pytest.approx([float(sum(parts))], rel=1e-4)
 
 
 def test_small_images_come_first(tmp_path: Path) -> None:

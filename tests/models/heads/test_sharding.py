@@ -22,6 +22,13 @@ def test_rows_are_contiguous_and_evenly_spread(num_rows: int, world_size: int) -
     ]
 
 
+def test_rows_that_are_cut_out_are_a_copy() -> None:
+    """Training moves them, and the state that they were loaded from stays as it was."""
+    whole = torch.ones(3, 2)
+    cut_rows(whole, 3).zero_()
+    assert torch.equal(whole, torch.ones(3, 2))
+
+
 def test_a_matrix_of_another_size_is_refused() -> None:
     assert torch.equal(cut_rows(torch.arange(6).view(3, 2), 3), torch.arange(6).view(3, 2))
     with pytest.raises(HeadError, match="has 3 class rows and this head has 4"):
