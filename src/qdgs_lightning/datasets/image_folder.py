@@ -86,7 +86,39 @@ def unread_images(files: FaceFiles) -> str:
     return ", ".join(f"{count:,} {suffix}" for suffix, count in files.unread.most_common())
 
 
-class FaceFolderDataset(FaceImages):
+class ImageFiles(FaceImages):
+    """Images that are files below a folder; `source` returns the path of each.
+
+    Args:
+        root: The folder.
+        on_bad_record: What to do about an image that cannot be decoded, see `FaceImages`.
+    """
+
+    error = FaceFolderError
+
+    def __init__(self, root: str | Path, *, on_bad_record: OnBadRecord) -> None:
+        super().__init__(on_bad_record=on_bad_record)
+        self.root = Path(root)
+
+    def encoded(self, index: int) -> bytes:
+        """Return the contents of an image file.
+
+        Raises:
+            FaceFolderError: It cannot be read.
+        """
+        try:
+            return Path(self.source(index)).read_bytes()
+        except OSError as error:
+            raise FaceFolderError(
+                f"{self.source(index)} cannot be read: {error.strerror}."
+            ) from error
+
+    def describe(self) -> str:
+        """Name the folder."""
+        return str(self.root)
+
+
+class FaceFolderDataset(ImageFiles):
     """The images of a folder ``root/<identity>/<image>``, as of torchvision's ImageFolder.
 
     Args:
@@ -109,11 +141,8 @@ class FaceFolderDataset(FaceImages):
         (torch.Size([3, 112, 112]), torch.uint8)
     """
 
-    error = FaceFolderError
-
     def __init__(self, root: str | Path, *, on_bad_record: OnBadRecord = "raise") -> None:
-        super().__init__(on_bad_record=on_bad_record)
-        self.root = Path(root)
+        super().__init__(root, on_bad_record=on_bad_record)
         found = find_faces(self.root)
         self.identities, self.paths, self._labels, _ = found
         self.num_classes = len(self.identities)
@@ -142,23 +171,6 @@ class FaceFolderDataset(FaceImages):
     def source(self, index: int) -> str:
         """Say where an image is, for messages."""
         return self.paths[index]
-
-    def encoded(self, index: int) -> bytes:
-        """Return the contents of an image file.
-
-        Raises:
-            FaceFolderError: It cannot be read.
-        """
-        try:
-            return Path(self.paths[index]).read_bytes()
-        except OSError as error:
-            raise FaceFolderError(
-                f"{self.paths[index]} cannot be read: {error.strerror}."
-            ) from error
-
-    def describe(self) -> str:
-        """Name the folder."""
-        return str(self.root)
 
     def load(self, row: int) -> tuple[Tensor, int]:
         """Decode one image.

@@ -6,13 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from qdgs_lightning.datasets.face_images import FaceImages
 from qdgs_lightning.datasets.folder_walk import walk_files
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
-from qdgs_lightning.datasets.image_folder import IMAGE_SUFFIXES, FaceFolderError
+from qdgs_lightning.datasets.image_folder import (
+    IMAGE_SUFFIXES,
+    FaceFolderError,
+    ImageFiles,
+)
 
 
-class ImageTree(FaceImages):
+class ImageTree(ImageFiles):
     """Image files of a folder and of all folders below it.
 
     Files and folders whose names begin with a dot are left out.
@@ -34,11 +37,8 @@ class ImageTree(FaceImages):
         ('ann/001.jpg', torch.Size([3, 112, 112]))
     """
 
-    error = FaceFolderError
-
     def __init__(self, root: str | Path) -> None:
-        super().__init__(on_bad_record="raise")
-        self.root = Path(root)
+        super().__init__(root, on_bad_record="raise")
         self.names = [
             os.path.relpath(path, self.root)
             for path in walk_files(self.root)
@@ -60,23 +60,6 @@ class ImageTree(FaceImages):
     def source(self, index: int) -> str:
         """Say where an image is, for messages."""
         return str(self.root / self.names[index])
-
-    def encoded(self, index: int) -> bytes:
-        """Return the contents of an image file.
-
-        Raises:
-            FaceFolderError: It cannot be read.
-        """
-        try:
-            return (self.root / self.names[index]).read_bytes()
-        except OSError as error:
-            raise FaceFolderError(
-                f"{self.source(index)} cannot be read: {error.strerror}."
-            ) from error
-
-    def describe(self) -> str:
-        """Name the folder."""
-        return str(self.root)
 
     def load(self, row: int) -> tuple[Tensor, int]:
         """Decode one image.
