@@ -23,16 +23,16 @@ from jsonargparse import auto_cli
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qdgs_lightning.allocator import keep_freed_memory
-from qdgs_lightning.datamodules.face_cache import ImageCache
-from qdgs_lightning.datamodules.face_drawing import FaceDrawer
 from qdgs_lightning.generators import Generator, StyleGAN2, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import Checkpoint, FileEdits, save_stylegan2
 from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.guidance.prompts import FACE_MEASURES, FACE_OBJECTIVE
+from qdgs_lightning.identities.drawer import FaceDrawer
+from qdgs_lightning.identities.image_cache import ImageCache
 from qdgs_lightning.models import CosFace, IResNet
 from qdgs_lightning.sampling import IdentityTable
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
+from qdgs_lightning.utils.memory import keep_freed_memory
 
 _SIDE = 64
 _BATCH = 64

@@ -16,10 +16,10 @@ from benchmarks.search import configure
 from benchmarks.search_runs import Recorder, Scale, key_of
 from jsonargparse import auto_cli
 
-from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.search import QDSearch
+from qdgs_lightning.utils.memory import keep_freed_memory
 
 
 def reached_by_others(runs: Path, key: str) -> set[int]:

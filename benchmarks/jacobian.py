@@ -14,11 +14,11 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import Generator, ImplicitGenerator
 from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
 from qdgs_lightning.search.evaluation import Evaluated
+from qdgs_lightning.utils.memory import keep_freed_memory
 
 
 def published(generator: Generator, guidance: Guidance, latents: Tensor) -> Tensor:

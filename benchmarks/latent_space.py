@@ -15,14 +15,14 @@ import torch
 from benchmarks.search_runs import Contestant, Run, Scale, race
 from jsonargparse import auto_cli
 
-from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import StyleGAN2, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import Checkpoint, save_stylegan2
-from qdgs_lightning.generators.stylegan2.assembly import sampled_styles
 from qdgs_lightning.generators.stylegan2.generator import LatentSpace
+from qdgs_lightning.generators.stylegan2.io.assembly import sampled_styles
 from qdgs_lightning.guidance import PromptGuidance, PromptPair
 from qdgs_lightning.guidance.prompts import SHAPES_MEASURES
 from qdgs_lightning.search import SearchConfig
+from qdgs_lightning.utils.memory import keep_freed_memory
 
 NETWORK = {
     "z_dim": 128,

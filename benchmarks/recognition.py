@@ -32,7 +32,7 @@ from torchvision.io import encode_jpeg
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from qdgs_lightning.datasets import RecordIODataset
-from qdgs_lightning.datasets.record_writer import write_record_dataset
+from qdgs_lightning.datasets.records.writer import write_record_dataset
 from qdgs_lightning.metrics import verification_accuracy
 from qdgs_lightning.models import ArcFace, IResNet
 from qdgs_lightning.tasks import FaceRecognizer

@@ -15,10 +15,10 @@ from benchmarks.search_report import Results, write_page
 from benchmarks.search_runs import Contestant, Run, Scale, key_of, race, settings_of
 from jsonargparse import auto_cli
 
-from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.search import SearchConfig
+from qdgs_lightning.utils.memory import keep_freed_memory
 
 ALGORITHMS = (
     "targeted",

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.search_runs import COARSE, Run, Scale
 from matplotlib.axes import Axes
 
-from qdgs_lightning.files import replacing, write_measured
+from qdgs_lightning.utils.atomic_files import replacing, write_measured
 
 LEVELS = (0.5, 0.75, 0.9, 0.97)
 DEFAULT = "targeted"

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qdgs_lightning.files import replacing
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Evaluation, Guidance
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
-from qdgs_lightning.search.prior import LatentPrior
+from qdgs_lightning.search.emitters.prior import LatentPrior
+from qdgs_lightning.utils.atomic_files import replacing
 
 COARSE = 10
 """Coarse bins along each measure, for evenness."""

@@ -22,9 +22,9 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from qdgs_lightning.allocator import keep_freed_memory
 from qdgs_lightning.generators import StyleGAN2
 from qdgs_lightning.generators.stylegan2.layers import ModulatedConv
+from qdgs_lightning.utils.memory import keep_freed_memory
 
 Draw = Callable[[Tensor], object]
 FFHQ = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from qdgs_lightning.commands.avatars_data import avatars_data
+from qdgs_lightning.cli.commands.avatars_data import avatars_data
 from qdgs_lightning.generators import ImplicitGenerator, VAEGenerator, load_stylegan2
 from qdgs_lightning.guidance.clip import AVATARS_CLIP, SHAPES_CLIP, create_clip
 from qdgs_lightning.models import AvatarReader, ShapeAnnotator

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from qdgs_lightning.loggers import finish_wandb
+from qdgs_lightning.reporting.loggers import finish_wandb
 
 # Read when huggingface_hub is imported: it would try for most of a minute, or find what the tester
 # downloaded for other work.

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from qdgs_lightning.datasets.record_packing import encode_jpeg
-from qdgs_lightning.datasets.record_writer import write_record_dataset
-from qdgs_lightning.datasets.verification_bin import write_verification_bin
+from qdgs_lightning.datasets.records.packing import encode_jpeg
+from qdgs_lightning.datasets.records.writer import write_record_dataset
+from qdgs_lightning.datasets.verification.insightface_bin import write_verification_bin
 
 
 def portraits(identity: int, n: int, *, side: int = 112) -> Tensor:

@@ -16,7 +16,7 @@ import wandb
 import yaml
 
 import qdgs_lightning
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.search import Archive, SearchConfig
 from tests.config_cases import CPU, FACES, FITS, QD, SEARCHES, TESTS

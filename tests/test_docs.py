@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from qdgs_lightning.cli import PLAIN_COMMANDS, ROOMS, TRAINER_COMMANDS
-from qdgs_lightning.parsing import Parser
-from qdgs_lightning.shipped_configs import find_config, shipped_configs
-from qdgs_lightning.trainer_cli import TrainerCLI
-from qdgs_lightning.words import nameable, spell_out
+from qdgs_lightning.cli.main import PLAIN_COMMANDS, ROOMS, TRAINER_COMMANDS
+from qdgs_lightning.cli.trainer import TrainerCLI
+from qdgs_lightning.parsing.parser import Parser
+from qdgs_lightning.parsing.shipped_configs import find_config, shipped_configs
+from qdgs_lightning.parsing.words import nameable, spell_out
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -110,7 +110,7 @@ def trainer_parser() -> Parser:
 
 def function_of(command: str) -> FunctionType:
     name = command.replace("-", "_").replace(" ", "_")
-    function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
+    function = getattr(import_module(f"qdgs_lightning.cli.commands.{name}"), name)
     assert isinstance(function, FunctionType)
     return function
 

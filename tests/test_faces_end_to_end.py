@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from tests.faces import jpegs, portraits
 
 CONFIG = """

@@ -8,12 +8,12 @@ import torch
 
 from qdgs_lightning.audits import Annotations, Attribute, SourceReport, report_terminal
 from qdgs_lightning.audits.shares import share_tables
+from qdgs_lightning.identities.report import IdentityReport
 from qdgs_lightning.metrics import GroupAccuracy
-from qdgs_lightning.sampling.identities_report import IdentityReport
+from qdgs_lightning.reporting.face_fairness import fairness_scalars
 from qdgs_lightning.sampling.pool import _REASONS, Candidates, PoolReport
 from qdgs_lightning.sampling.quotas import Quotas
 from qdgs_lightning.search.coverage import Coverage
-from qdgs_lightning.tasks.face_fairness import fairness_scalars
 from tests.search.test_archive import make_archive
 
 ROOT = Path(__file__).parents[1]

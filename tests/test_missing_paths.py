@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from qdgs_lightning.audits.annotators import read_labels
-from qdgs_lightning.checkpoints import read_checkpoint
-from qdgs_lightning.commands.data_places import find_kind
 from qdgs_lightning.datasets import load_benchmarks, load_verification_pairs, open_face_dataset
+from qdgs_lightning.datasets.formats import find_kind
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators.stylegan2 import load_stylegan2
-from qdgs_lightning.generators.stylegan2.identity_edits import FileEdits
+from qdgs_lightning.identities.edits import FileEdits
 from qdgs_lightning.models import IResNet, load_backbone_weights
 from qdgs_lightning.search import Archive
+from qdgs_lightning.utils.checkpoint_io import read_checkpoint
 from qdgs_lightning.weights import resolve_weights
-from tests.test_cli import complaint
+from tests.cli.test_main import complaint
 
 
 def _backbone_weights(path: Path) -> object:

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch import nn
 
 from qdgs_lightning.audits import Source
-from qdgs_lightning.cli import PLAIN_COMMANDS, ROOMS, import_rooms
+from qdgs_lightning.cli.main import PLAIN_COMMANDS, ROOMS, import_rooms
 from qdgs_lightning.errors import ConfigError, QDGSError
-from qdgs_lightning.parsing import Parser
+from qdgs_lightning.parsing.parser import Parser
 from qdgs_lightning.sampling import MeasureBins, Quality, Sampler
 from qdgs_lightning.search import SearchConfig
 
@@ -129,7 +129,7 @@ def test_null_that_a_signature_lacks_is_refused_by_name(cls: type, name: str) ->
 @pytest.mark.parametrize("command", [name for name in PLAIN_COMMANDS if name != "doctor"])
 def test_commands_refuse_null_by_name_where_their_signature_lacks_it(command: str) -> None:
     name = command.replace("-", "_").replace(" ", "_")
-    function = getattr(import_module(f"qdgs_lightning.commands.{name}"), name)
+    function = getattr(import_module(f"qdgs_lightning.cli.commands.{name}"), name)
     parser = Parser(prog="qdgs", exit_on_error=False)
     parser.add_function_arguments(function, as_group=False, sub_configs=True)
     taken = inspect.signature(function).parameters.values()

@@ -1,5 +1,5 @@
 """``python -m qdgs_lightning`` is ``qdgs``."""
 
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 
 main()

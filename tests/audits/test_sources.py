@@ -20,8 +20,8 @@ from qdgs_lightning.datasets import open_face_dataset
 from qdgs_lightning.guidance import Evaluation
 from qdgs_lightning.sampling import ArchiveSampler, MeasureBins
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
-from qdgs_lightning.seeding import seeded_generator
-from tests.commands.face_sets import copied, image_file, photos
+from qdgs_lightning.utils.seeding import seeded_generator
+from tests.cli.commands.face_sets import copied, image_file, photos
 from tests.toys import ToyGenerator, ToyGuidance
 
 CPU = torch.device("cpu")

@@ -3,7 +3,7 @@
 import pytest
 
 from qdgs_lightning.callbacks.archive_figures import _best_per_tile, _tiles
-from qdgs_lightning.figures import archive_heatmap
+from qdgs_lightning.reporting.figures import archive_heatmap
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from tests.patches import PatchGenerator, PatchGuidance
 

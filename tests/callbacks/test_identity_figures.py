@@ -20,17 +20,17 @@ from torch.optim import SGD
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
 from qdgs_lightning.callbacks import IdentityFigures
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.figures import identity_sheet
 from qdgs_lightning.generators import FileEdits, StyleGAN2Generator
+from qdgs_lightning.reporting.figures import identity_sheet
 from qdgs_lightning.sampling import ArchiveSampler, IdentityTable, MeasureBins, PriorSampler
 from qdgs_lightning.search import Archive
 from tests.boring import BoringData, BoringTask
-from tests.datamodules.identity_toys import HALVES, Recorder, Refresh, found_archives, toy_data
 from tests.faces import write_benchmark
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
+from tests.identities.identity_toys import HALVES, Recorder, Refresh, found_archives, toy_data
 from tests.toys import ToyGenerator
 
 SKIN = MeasureBins(measure=0, intervals=HALVES, names=["dark", "light"])

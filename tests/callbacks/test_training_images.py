@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import CSVLogger
 from qdgs_lightning.callbacks import TrainingImages
 from qdgs_lightning.datamodules import ShapesDataModule
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.figures import image_sheet
 from qdgs_lightning.models import ShapeClassifier
+from qdgs_lightning.reporting.figures import image_sheet
 from qdgs_lightning.tasks import ShapeClassification
 
 

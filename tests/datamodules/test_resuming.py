@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from qdgs_lightning.datamodules import FaceDataModule
 from qdgs_lightning.datamodules.resuming import ResumableLoader, ResumableSampler
 from qdgs_lightning.sampling import PriorSampler
-from tests.datamodules.identity_toys import BINS, fit, toy_data
 from tests.datamodules.test_faces import Recorder, trainer
 from tests.faces import write_training_set
+from tests.identities.identity_toys import BINS, fit, toy_data
 
 
 class Keeper(Callback):

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
-from qdgs_lightning.datamodules.face_drawing import epoch_loader, epoch_order
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import FaceAligner
+from qdgs_lightning.identities.drawer import epoch_loader, epoch_order
 from qdgs_lightning.sampling import (
     ArchiveSampler,
     MeasureBins,
@@ -25,7 +25,9 @@ from qdgs_lightning.sampling import (
     SamplingError,
 )
 from qdgs_lightning.search import Archive
-from tests.datamodules.identity_toys import (
+from tests.generators.stylegan2.official_files import official_file
+from tests.generators.stylegan2.parity import Parity
+from tests.identities.identity_toys import (
     BINS,
     HALVES,
     CountingGenerator,
@@ -33,8 +35,6 @@ from tests.datamodules.identity_toys import (
     found_archives,
     toy_data,
 )
-from tests.generators.stylegan2.official_files import official_file
-from tests.generators.stylegan2.parity import Parity
 from tests.toys import ToyGenerator, ToyGuidance
 
 

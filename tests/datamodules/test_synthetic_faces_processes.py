@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qdgs_lightning.search import Archive
-from tests.datamodules.identity_toys import (
+from tests.identities.identity_toys import (
     Recorder,
     fit,
     found_archives,

@@ -12,7 +12,7 @@ from qdgs_lightning.datasets.alignment import (
     align_face,
     similarity_transform,
 )
-from qdgs_lightning.geometry import ARCFACE_POINTS
+from qdgs_lightning.datasets.similarity import ARCFACE_POINTS
 from tests.datasets.pictures import BY_OTHERS, made
 
 BY_SKIMAGE = json.loads((BY_OTHERS / "matrices_by_skimage.json").read_text())

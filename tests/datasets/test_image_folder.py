@@ -10,7 +10,7 @@ from torchvision.datasets import ImageFolder
 
 from qdgs_lightning.datasets import FaceFolderDataset, FaceFolderError, open_face_dataset
 from qdgs_lightning.datasets.image_header import image_header
-from qdgs_lightning.datasets.recordio import RecordIOError
+from qdgs_lightning.datasets.records.file import RecordIOError
 from tests.faces import jpegs, portraits
 
 RECORDS = Path(__file__).parents[1] / "data" / "recordio"

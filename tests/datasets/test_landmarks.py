@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from qdgs_lightning.datasets import (
     AlignedFaces,
     FaceFolderDataset,
@@ -15,9 +15,9 @@ from qdgs_lightning.datasets import (
 )
 from qdgs_lightning.datasets.alignment import AlignmentError
 from qdgs_lightning.datasets.image_decoding import decode_rgb
-from qdgs_lightning.datasets.record_packing import encode_jpeg
-from qdgs_lightning.geometry import ARCFACE_POINTS
-from tests.commands.face_sets import complaint
+from qdgs_lightning.datasets.records.packing import encode_jpeg
+from qdgs_lightning.datasets.similarity import ARCFACE_POINTS
+from tests.cli.commands.face_sets import complaint
 from tests.datasets.pictures import BY_OTHERS
 
 SCENE = (BY_OTHERS / "scene.jpg").read_bytes()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from qdgs_lightning.datasets import load_verification_pairs, write_verification_bin
 from qdgs_lightning.datasets.image_decoding import decode_rgb
-from qdgs_lightning.datasets.record_packing import encode_jpeg, resized_jpeg
+from qdgs_lightning.datasets.records.packing import encode_jpeg, resized_jpeg
 from qdgs_lightning.datasets.resizing import ResizingError, fit_square
 from tests.datasets.pictures import BY_OTHERS, made
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from qdgs_lightning.datasets import FaceFolderDataset, open_face_dataset
 from qdgs_lightning.datasets.image_folder import FaceFolderError, find_records
-from qdgs_lightning.datasets.named_images import open_named_images
-from qdgs_lightning.datasets.recordio import Record, RecordIOError, write_record
+from qdgs_lightning.datasets.records.file import Record, RecordIOError, write_record
+from qdgs_lightning.datasets.verification.named_images import open_named_images
 from tests.datasets.pictures import encoded
 from tests.datasets.test_image_folder import face_folder
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
+from qdgs_lightning.domains.shapes.renderer import render_shapes, sample_poses
 from qdgs_lightning.guidance import LatentAxes, PromptGuidance, PromptPair
 from qdgs_lightning.guidance.clip import (
     SHAPES_CLIP,
@@ -19,8 +19,8 @@ from qdgs_lightning.guidance.clip import (
     image_statistics,
 )
 from qdgs_lightning.guidance.prompts import PromptError, spherical_distance
-from qdgs_lightning.precision import Precision, PrecisionError
 from qdgs_lightning.sampling import AugmentedGuidance
+from qdgs_lightning.utils.precision import Precision, PrecisionError
 from tests.toys import ToyGuidance
 
 

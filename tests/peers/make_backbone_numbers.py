@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.models.filled import filled_state, fingerprint, pictures
+from tests.models.backbones.filled import filled_state, fingerprint, pictures
 from torch import Tensor, nn
 
 TARGET = Path(__file__).parents[1] / "data" / "backbones" / "by_originals.json"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.metrics.pairs import CASES, embedded_pairs
+from tests.metrics.verification.pairs import CASES, embedded_pairs
 
 TARGET = Path(__file__).parents[1] / "data" / "verification" / "by_originals.json"
 

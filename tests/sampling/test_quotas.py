@@ -18,7 +18,7 @@ from qdgs_lightning.sampling import (
 )
 from qdgs_lightning.sampling.base import measure_prompts
 from qdgs_lightning.sampling.quotas import Quotas
-from qdgs_lightning.seeding import seeded_generator
+from qdgs_lightning.utils.seeding import seeded_generator
 from tests.toys import ToyGenerator, ToyGuidance
 
 CLASSES = [["light", "dark"], ["young", "old"]]

@@ -22,7 +22,7 @@ from qdgs_lightning.sampling import (
 )
 from qdgs_lightning.sampling.augmented import AugmentedGuidance
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
-from qdgs_lightning.seeding import seeded_generator
+from qdgs_lightning.utils.seeding import seeded_generator
 
 BINS = [
     MeasureBins(measure=0, intervals=[(-math.inf, -0.1), (0.1, math.inf)], names=["low", "high"]),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ribs.archives import GridArchive
 
 from qdgs_lightning.search import Archive, ArchiveError, ArchiveMetadata
-from qdgs_lightning.search.files import write_tree
+from qdgs_lightning.search.persistence.tree_file import write_tree
 
 METADATA = ArchiveMetadata(
     guidance={"prompts": ["a", "b"]},

@@ -19,7 +19,7 @@ from qdgs_lightning.search import (
     SearchError,
 )
 from qdgs_lightning.search.config import Algorithm
-from qdgs_lightning.search.emitters import ANNEALED_ALGORITHMS, Seeds
+from qdgs_lightning.search.emitters.factory import ANNEALED_ALGORITHMS, Seeds
 from tests.search.searches import CONFIGS, begin
 from tests.toys import ToyGenerator, ToyGuidance
 

@@ -15,7 +15,7 @@ from qdgs_lightning.search import (
     SearchConfig,
     SearchError,
 )
-from qdgs_lightning.search.files import read_tree, write_tree
+from qdgs_lightning.search.persistence.tree_file import read_tree, write_tree
 from tests.search.searches import CONFIGS, begin
 from tests.toys import BrokenGenerator, ToyGenerator, ToyGuidance
 

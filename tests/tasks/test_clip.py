@@ -12,9 +12,9 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datasets.annotated import AnnotatedImages
-from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars
-from qdgs_lightning.datasets.captions import CAPTIONS, caption_truth
+from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
+from qdgs_lightning.domains.shapes.captions import CAPTIONS, caption_truth
+from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
 from qdgs_lightning.guidance.clip import create_tokenizer, image_statistics
 from qdgs_lightning.tasks import AvatarsCLIPTraining, ShapesCLIPTraining
 from qdgs_lightning.tasks.clip import contrastive_loss

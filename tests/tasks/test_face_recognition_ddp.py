@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from tests.faces import write_benchmark, write_training_set
 
 CONFIG = """

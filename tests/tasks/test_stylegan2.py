@@ -13,7 +13,12 @@ from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader
 
 from qdgs_lightning.datamodules import AvatarRenders
-from qdgs_lightning.datasets.avatars import NORMALS, Population, avatar_styles, style_attributes
+from qdgs_lightning.domains.avatars.dataset import (
+    NORMALS,
+    Population,
+    avatar_styles,
+    style_attributes,
+)
 from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
 from qdgs_lightning.tasks import StyleGAN2Regression

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from qdgs_lightning.datasets.annotated import KINDS, render_annotated
-from qdgs_lightning.datasets.rendering import render_shapes, sample_poses
+from qdgs_lightning.domains.shapes.labelled import KINDS, render_annotated
+from qdgs_lightning.domains.shapes.renderer import render_shapes, sample_poses
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.models import ShapeAnnotator

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from qdgs_lightning.audits.avatars import AvatarAnnotator
-from qdgs_lightning.datasets.annotated_avatars import render_annotated_avatars
-from qdgs_lightning.datasets.avatar_rendering import render_avatars
-from qdgs_lightning.datasets.avatars import (
+from qdgs_lightning.domains.avatars.audit import AvatarAnnotator
+from qdgs_lightning.domains.avatars.dataset import (
     ATTRIBUTES,
     NORMALS,
     Population,
     attribute_labels,
     draw_latent_images,
 )
+from qdgs_lightning.domains.avatars.labelled import render_annotated_avatars
+from qdgs_lightning.domains.avatars.renderer import render_avatars
 from qdgs_lightning.generators import FileEdits, StyleGAN2Generator
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.guidance.prompts import FACE_MEASURES, FACE_OBJECTIVE

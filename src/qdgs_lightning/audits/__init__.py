@@ -25,7 +25,6 @@ from qdgs_lightning.audits.annotators import (
     PromptAnnotator,
     read_labels,
 )
-from qdgs_lightning.audits.avatars import AvatarAnnotator
 from qdgs_lightning.audits.confusion import Confusion, read_confusion
 from qdgs_lightning.audits.label_file import ImageLabels, write_labels
 from qdgs_lightning.audits.labelled_shares import LabelledShares
@@ -52,6 +51,7 @@ from qdgs_lightning.audits.sources import (
 )
 from qdgs_lightning.audits.unfinished import UnfinishedAnnotations, annotation_settings
 from qdgs_lightning.audits.units import AuditError, UnitColumn, Units
+from qdgs_lightning.domains.avatars.audit import AvatarAnnotator
 
 __all__ = [
     "Agreement",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.audits.annotators import NONE, Attribute
-from qdgs_lightning.files import replacing
+from qdgs_lightning.utils.atomic_files import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ from rich.table import Table
 from qdgs_lightning.audits.agreement import Agreement
 from qdgs_lightning.audits.shares import Distances, ShareTable
 from qdgs_lightning.audits.units import MANY
-from qdgs_lightning.files import strict_json
 from qdgs_lightning.metrics.bootstrap import Estimate
+from qdgs_lightning.utils.atomic_files import strict_json
 
 
 @dataclass(frozen=True, kw_only=True)

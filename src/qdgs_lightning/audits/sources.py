@@ -17,7 +17,7 @@ from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
-from qdgs_lightning.seeding import seeded_generator
+from qdgs_lightning.utils.seeding import seeded_generator
 
 
 class Batches(Protocol):

@@ -14,7 +14,7 @@ from torch import Tensor
 from qdgs_lightning.audits.annotators import Annotator
 from qdgs_lightning.audits.sources import AuditedImages, Source
 from qdgs_lightning.audits.units import AuditError
-from qdgs_lightning.files import replacing
+from qdgs_lightning.utils.atomic_files import replacing
 
 _PROBES = 16
 # GPUs draw the same image twice with a level of difference here and there.

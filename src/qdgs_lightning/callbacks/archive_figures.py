@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from qdgs_lightning.figures import archive_heatmap, elite_grid
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.loggers import log_figure
+from qdgs_lightning.reporting.figures import archive_heatmap, elite_grid
+from qdgs_lightning.reporting.loggers import log_figure
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.evaluation import draw_images
 from qdgs_lightning.search.processes import first_alone

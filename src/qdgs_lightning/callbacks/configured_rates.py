@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from qdgs_lightning.files import strict_json
+from qdgs_lightning.utils.atomic_files import strict_json
 
 _KEY = "configured_rates"  # in a checkpoint
 _COUNTS = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")

@@ -12,8 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.files import replacing
-from qdgs_lightning.loggers import run_folder
+from qdgs_lightning.reporting.loggers import run_folder
+from qdgs_lightning.utils.atomic_files import replacing
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.loggers import run_folder
+from qdgs_lightning.reporting.loggers import run_folder
 
 
 @runtime_checkable

@@ -9,14 +9,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from qdgs_lightning.callbacks.archive_figures import log_archive_figures
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.loggers import log_file, run_folder
+from qdgs_lightning.reporting.loggers import log_file, run_folder
 from qdgs_lightning.search import Archive, Coverage, QDSearch, SearchConfig
-from qdgs_lightning.search.processes import check_same, exchange, first_alone, together
-from qdgs_lightning.search.resuming import (
+from qdgs_lightning.search.persistence.resume import (
     evaluations_to_reach,
     further_search,
     run_and_save,
 )
+from qdgs_lightning.search.processes import check_same, exchange, first_alone, together
 
 _FILE = "archive.safetensors"
 

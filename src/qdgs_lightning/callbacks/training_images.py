@@ -8,8 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.figures import image_sheet
-from qdgs_lightning.loggers import log_figure
+from qdgs_lightning.reporting.figures import image_sheet
+from qdgs_lightning.reporting.loggers import log_figure
 
 
 @runtime_checkable

@@ -18,14 +18,14 @@ from qdgs_lightning.datasets import (
     load_benchmarks,
     open_named_images,
 )
-from qdgs_lightning.datasets.benchmarks import spelt_out
-from qdgs_lightning.datasets.verification_folds import (
+from qdgs_lightning.datasets.verification.benchmarks import spelt_out
+from qdgs_lightning.datasets.verification.folds import (
     NUM_FOLDS,
     unmixed_folds,
     why_no_accuracy,
 )
 from qdgs_lightning.errors import did_you_mean
-from qdgs_lightning.seeding import seeded_generator
+from qdgs_lightning.utils.seeding import seeded_generator
 
 FaceItem = tuple[Tensor, int]
 FaceBatch = tuple[Tensor, Tensor]

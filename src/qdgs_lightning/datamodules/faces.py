@@ -13,7 +13,7 @@ from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks, FaceItem
 from qdgs_lightning.datamodules.resuming import ResumableSampler
 from qdgs_lightning.datasets import open_face_dataset
 from qdgs_lightning.datasets.face_images import FaceImages
-from qdgs_lightning.seeding import check_seed
+from qdgs_lightning.utils.seeding import check_seed
 
 _NOTHING = (
     "There is nothing to train on: set `data.init_args.train`, or take SyntheticFaceDataModule for "

@@ -25,7 +25,7 @@ from qdgs_lightning.sampling import (
 from qdgs_lightning.sampling.pool import in_measures
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.processes import first_alone
-from qdgs_lightning.seeding import check_seed, seeded_generator
+from qdgs_lightning.utils.seeding import check_seed, seeded_generator
 
 
 class LatentBatch(NamedTuple):

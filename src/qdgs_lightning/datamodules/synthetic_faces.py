@@ -15,8 +15,12 @@ from torch.utils.data import DataLoader
 from qdgs_lightning.datamodules.checks import DataModuleError, check_positive, check_reload
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
-from qdgs_lightning.datamodules.face_cache import ImageCache, check_ranks
-from qdgs_lightning.datamodules.face_drawing import (
+from qdgs_lightning.datamodules.synthetic import SyntheticDataModule
+from qdgs_lightning.generators import Generator
+from qdgs_lightning.generators.stylegan2 import IdentityEdits
+from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.identities.candidates import Grouping, group_latents
+from qdgs_lightning.identities.drawer import (
     Align,
     FaceDrawer,
     ImageRows,
@@ -24,12 +28,7 @@ from qdgs_lightning.datamodules.face_drawing import (
     epoch_loader,
     precision_of,
 )
-from qdgs_lightning.datamodules.face_grouping import Grouping, group_latents
-from qdgs_lightning.datamodules.synthetic import SyntheticDataModule
-from qdgs_lightning.generators import Generator
-from qdgs_lightning.generators.stylegan2 import IdentityEdits
-from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.precision import Precision
+from qdgs_lightning.identities.image_cache import ImageCache, check_ranks
 from qdgs_lightning.sampling import (
     IdentityRegistry,
     IdentityReport,
@@ -38,7 +37,8 @@ from qdgs_lightning.sampling import (
 )
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.evaluation import device_of
-from qdgs_lightning.seeding import seeded_generator
+from qdgs_lightning.utils.precision import Precision
+from qdgs_lightning.utils.seeding import seeded_generator
 
 Cache = Literal["none", "device", "host"]
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from qdgs_lightning.datasets.similarity import ARCFACE_POINTS, similarity
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.geometry import ARCFACE_POINTS, similarity
 
 _TEMPLATE_SIZE = 112
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from qdgs_lightning.datasets.face_images import FaceImages, OnBadRecord
 from qdgs_lightning.datasets.folder_walk import visible, walk_files
 from qdgs_lightning.datasets.image_decoding import ImageDecodingError, decode_rgb
-from qdgs_lightning.datasets.record_dataset import RecordIODataset
+from qdgs_lightning.datasets.records.dataset import RecordIODataset
 from qdgs_lightning.errors import QDGSError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from qdgs_lightning.fingerprints import fingerprint
+from qdgs_lightning.utils.hashing import fingerprint
 
 
 class Generator(nn.Module, ABC):

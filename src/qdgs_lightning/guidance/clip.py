@@ -15,8 +15,8 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from qdgs_lightning.errors import QDGSError, did_you_mean
-from qdgs_lightning.fingerprints import fingerprint
 from qdgs_lightning.guidance.clip_files import LayoutError, read_other_layout
+from qdgs_lightning.utils.hashing import fingerprint
 from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 SHAPES_CLIP = "shapes_clip"

@@ -12,8 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from qdgs_lightning.generators.stylegan2.torch_files import TorchFile
-from qdgs_lightning.pickles import PickleError
+from qdgs_lightning.formats.inert_pickle.machine import PickleError
+from qdgs_lightning.generators.stylegan2.io.torch_files import TorchFile
 
 # OpenAI notes sizes beside the weights, and a mask that follows from them.
 _NOTES = re.compile(r"input_resolution|context_length|vocab_size|(.*\.)?attn_mask")

@@ -21,7 +21,7 @@ from qdgs_lightning.guidance.clip import (
     create_tokenizer,
     image_statistics,
 )
-from qdgs_lightning.precision import Precision, dtype_of
+from qdgs_lightning.utils.precision import Precision, dtype_of
 
 
 class PromptError(QDGSError):

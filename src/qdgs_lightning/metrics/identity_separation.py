@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.metrics.bootstrap import BootstrapError, Estimate
-from qdgs_lightning.metrics.verification import Roc, VerificationError, check_pairs
+from qdgs_lightning.metrics.verification.accuracy import Roc, VerificationError, check_pairs
 
 
 class IdentitySeparation(NamedTuple):

@@ -1,14 +1,18 @@
 """Models: plain modules, images in and numbers out."""
 
-from qdgs_lightning.models.annotator import ShapeAnnotator
-from qdgs_lightning.models.avatar_reader import AvatarReader
-from qdgs_lightning.models.backbone_base import Backbone, BackboneError
-from qdgs_lightning.models.backbone_weights import (
+from qdgs_lightning.domains.avatars.annotator import AvatarReader
+from qdgs_lightning.domains.shapes.annotator import ShapeAnnotator
+from qdgs_lightning.domains.shapes.classifier import ShapeClassifier
+from qdgs_lightning.models.backbones.base import Backbone, BackboneError
+from qdgs_lightning.models.backbones.create import create_backbone
+from qdgs_lightning.models.backbones.iresnet import IResNet
+from qdgs_lightning.models.backbones.mobilefacenet import MobileFaceNet
+from qdgs_lightning.models.backbones.timm_backbone import TimmBackbone
+from qdgs_lightning.models.backbones.weights import (
     BackboneWeightsReport,
     ColorChoice,
     load_backbone_weights,
 )
-from qdgs_lightning.models.backbones import create_backbone
 from qdgs_lightning.models.heads import (
     AdaFace,
     ArcFace,
@@ -21,10 +25,6 @@ from qdgs_lightning.models.heads import (
     SampledHead,
     names_ignored_by_ddp,
 )
-from qdgs_lightning.models.iresnet import IResNet
-from qdgs_lightning.models.mobilefacenet import MobileFaceNet
-from qdgs_lightning.models.shape_classifier import ShapeClassifier
-from qdgs_lightning.models.timm_backbone import TimmBackbone
 
 __all__ = [
     "AdaFace",

@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.progress import progress
 from qdgs_lightning.sampling.augmented import Augmentation, AugmentedGuidance
 from qdgs_lightning.sampling.balance import draw_evenly
 from qdgs_lightning.sampling.bins import JointBins, MeasureBins, class_names
@@ -19,6 +17,8 @@ from qdgs_lightning.sampling.pool import Candidates, Pool, PoolReport, dropped_l
 from qdgs_lightning.sampling.quotas import Quotas
 from qdgs_lightning.search.archive import Archive
 from qdgs_lightning.search.evaluation import evaluate
+from qdgs_lightning.utils.progress import progress
+from qdgs_lightning.utils.ranks import rank_and_world_size
 
 
 @dataclass(frozen=True, kw_only=True)

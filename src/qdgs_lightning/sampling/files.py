@@ -7,8 +7,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from qdgs_lightning.files import replacing
 from qdgs_lightning.sampling.pool import Candidates
+from qdgs_lightning.utils.atomic_files import replacing
 
 _TENSORS = ("latents", "labels", "bins", "cells")
 

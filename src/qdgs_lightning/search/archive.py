@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qdgs_lightning.search.files import ArchiveError, read_tree, write_tree
+from qdgs_lightning.search.persistence.tree_file import ArchiveError, read_tree, write_tree
 
 
 @dataclass(frozen=True, kw_only=True)

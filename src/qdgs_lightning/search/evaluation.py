@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.search.processes import add_up, stop_together
+from qdgs_lightning.utils.ranks import rank_and_world_size
 
 # How many rows of a generator memory has been found to hold, with gradients and without.
 _fitting: WeakKeyDictionary[Generator, dict[bool, int]] = WeakKeyDictionary()

@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.search.archive import Archive
+from qdgs_lightning.utils.ranks import rank_and_world_size
 
 Result = TypeVar("Result")
 # Gloo has no exception of its own; this is how what it says begins or ends.

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 
-from qdgs_lightning.progress import progress
 from qdgs_lightning.search.qd_search import QDSearch
+from qdgs_lightning.utils.progress import progress
 
 
 @contextmanager

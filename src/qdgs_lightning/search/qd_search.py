@@ -17,11 +17,17 @@ from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.search.archive import Archive, ArchiveMetadata, ArchiveStats
 from qdgs_lightning.search.calibration import Calibration, calibrate
 from qdgs_lightning.search.config import SearchConfig, SearchError
-from qdgs_lightning.search.emitters import GRADIENT_ALGORITHMS, Seeds, Start, as_int, make_scheduler
+from qdgs_lightning.search.emitters.factory import (
+    GRADIENT_ALGORITHMS,
+    Seeds,
+    Start,
+    as_int,
+    make_scheduler,
+)
 from qdgs_lightning.search.evaluation import Evaluated, device_of, evaluate
-from qdgs_lightning.search.files import ArchiveError, read_tree, write_tree
 from qdgs_lightning.search.origin import as_json, check_origin
-from qdgs_lightning.search.state import (
+from qdgs_lightning.search.persistence.packed_archive import PackedGridArchive
+from qdgs_lightning.search.persistence.pyribs_state import (
     archives_of,
     capture,
     capture_scheduler,
@@ -29,7 +35,7 @@ from qdgs_lightning.search.state import (
     restore,
     restore_scheduler,
 )
-from qdgs_lightning.search.store import PackedGridArchive
+from qdgs_lightning.search.persistence.tree_file import ArchiveError, read_tree, write_tree
 
 UNTIL = "until"
 _PACKAGES = ("qdgs-lightning", "ribs", "numpy", "torch")

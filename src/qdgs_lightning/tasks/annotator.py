@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from qdgs_lightning.datasets.annotated import AnnotatedImages
-from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars
-from qdgs_lightning.figures import confusion_matrices
-from qdgs_lightning.loggers import log_figure
-from qdgs_lightning.models.annotator import ShapeAnnotator
-from qdgs_lightning.models.avatar_reader import ANSWERS, AvatarReader
+from qdgs_lightning.domains.avatars.annotator import ANSWERS, AvatarReader
+from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
+from qdgs_lightning.domains.shapes.annotator import ShapeAnnotator
+from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
+from qdgs_lightning.reporting.figures import confusion_matrices
+from qdgs_lightning.reporting.loggers import log_figure
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 
 Annotated = TypeVar("Annotated", AnnotatedImages, AnnotatedAvatars)

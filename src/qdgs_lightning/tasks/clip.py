@@ -13,11 +13,11 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from qdgs_lightning.datasets.annotated import AnnotatedImages
-from qdgs_lightning.datasets.annotated_avatars import AnnotatedAvatars
-from qdgs_lightning.datasets.avatar_captions import AVATAR_CAPTIONS, avatar_caption_truth
-from qdgs_lightning.datasets.avatars import ATTRIBUTES
-from qdgs_lightning.datasets.captions import CAPTIONS, caption_truth
+from qdgs_lightning.domains.avatars.captions import AVATAR_CAPTIONS, avatar_caption_truth
+from qdgs_lightning.domains.avatars.dataset import ATTRIBUTES
+from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
+from qdgs_lightning.domains.shapes.captions import CAPTIONS, caption_truth
+from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
 from qdgs_lightning.guidance.clip import (
     AVATARS_CLIP,
     SHAPES_CLIP,
@@ -34,8 +34,8 @@ from qdgs_lightning.guidance.prompts import (
     PromptPair,
     spherical_distance,
 )
-from qdgs_lightning.seeding import check_seed, seeded_generator
 from qdgs_lightning.tasks.optimization import stepped_per_batch
+from qdgs_lightning.utils.seeding import check_seed, seeded_generator
 from qdgs_lightning.weights.files import save_weights
 
 # Of each of `FACE_MEASURES`: the attribute, and the class that its positive prompt describes.

@@ -18,10 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim import SGD, Optimizer
 
-from qdgs_lightning.figures import roc_figure
-from qdgs_lightning.files import replacing
-from qdgs_lightning.loggers import log_csv, log_figure, log_file, run_folder
-from qdgs_lightning.metrics.verification import Protocol
+from qdgs_lightning.metrics.verification.accuracy import Protocol
 from qdgs_lightning.models import (
     BackboneWeightsReport,
     ColorChoice,
@@ -31,9 +28,12 @@ from qdgs_lightning.models import (
     load_backbone_weights,
     names_ignored_by_ddp,
 )
-from qdgs_lightning.tasks.face_fairness import FairnessHistory, mean_accuracy
+from qdgs_lightning.reporting.face_fairness import FairnessHistory, mean_accuracy
+from qdgs_lightning.reporting.figures import roc_figure
+from qdgs_lightning.reporting.loggers import log_csv, log_figure, log_file, run_folder
 from qdgs_lightning.tasks.face_verification import FaceRecognitionError, FaceVerification
 from qdgs_lightning.tasks.optimization import ScheduledModule, Undecayed, decay_groups, warmed_up
+from qdgs_lightning.utils.atomic_files import replacing
 
 FaceBatch = tuple[Tensor, Tensor]
 Head = MarginHead | SampledHead

@@ -15,9 +15,9 @@ from qdgs_lightning.metrics import (
     VerificationResult,
     group_verification,
 )
-from qdgs_lightning.metrics.verification import Protocol as VerificationProtocol
-from qdgs_lightning.tasks.face_fairness import fairness_scalars
-from qdgs_lightning.tasks.face_report import FaceReport
+from qdgs_lightning.metrics.verification.accuracy import Protocol as VerificationProtocol
+from qdgs_lightning.reporting.face_fairness import fairness_scalars
+from qdgs_lightning.reporting.face_report import FaceReport
 
 
 class FaceRecognitionError(QDGSError):

@@ -12,9 +12,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from qdgs_lightning.generators.implicit import ImplicitArchitecture, ImplicitGenerator
-from qdgs_lightning.seeding import check_seed
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.tasks.seeding import step_generator
+from qdgs_lightning.utils.seeding import check_seed
 from qdgs_lightning.weights import WeightsError
 
 

@@ -3,7 +3,7 @@
 import torch
 from lightning.pytorch import LightningModule
 
-from qdgs_lightning.seeding import seeded_generator
+from qdgs_lightning.utils.seeding import seeded_generator
 
 
 def step_generator(task: LightningModule, seed: int, batch_idx: int) -> torch.Generator:

@@ -11,9 +11,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from qdgs_lightning.datasets.avatars import NORMALS, LatentImages, style_attributes
+from qdgs_lightning.domains.avatars.dataset import NORMALS, LatentImages, style_attributes
 from qdgs_lightning.generators.stylegan2 import Checkpoint, StyleGAN2, save_stylegan2
-from qdgs_lightning.generators.stylegan2.assembly import sampled_styles
+from qdgs_lightning.generators.stylegan2.io.assembly import sampled_styles
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from qdgs_lightning.generators.vae import VAEGenerator
-from qdgs_lightning.seeding import check_seed
 from qdgs_lightning.tasks.seeding import step_generator
+from qdgs_lightning.utils.seeding import check_seed
 
 
 class VAETraining(L.LightningModule):

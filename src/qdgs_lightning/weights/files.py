@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from qdgs_lightning.files import replacing
+from qdgs_lightning.utils.atomic_files import replacing
 from qdgs_lightning.weights import WeightsError, resolve_weights
 
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from qdgs_lightning.cli import main
+from qdgs_lightning.cli.main import main
 from qdgs_lightning.generators import CheckpointError, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
-from qdgs_lightning.precision import PrecisionError
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig, SearchError
+from qdgs_lightning.utils.precision import PrecisionError
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
 from tests.toys import ToyGuidance

@@ -1,20 +1,20 @@
 """StyleGAN2: the network, and checkpoints read without executing anything."""
 
-from qdgs_lightning.generators.stylegan2.checkpoint import (
+from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
+from qdgs_lightning.generators.stylegan2.io.checkpoint import (
     Checkpoint,
     CheckpointError,
     load_stylegan2,
     read_checkpoint,
     save_stylegan2,
 )
-from qdgs_lightning.generators.stylegan2.face_aligner import FaceAligner
-from qdgs_lightning.generators.stylegan2.generator import StyleGAN2Generator
-from qdgs_lightning.generators.stylegan2.identity_edits import (
+from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
+from qdgs_lightning.identities.aligner import FaceAligner
+from qdgs_lightning.identities.edits import (
     FileEdits,
     IdentityEdits,
     PrincipalEdits,
 )
-from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
 
 __all__ = [
     "Checkpoint",

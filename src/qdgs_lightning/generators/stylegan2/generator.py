@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from qdgs_lightning.generators.base import Generator
-from qdgs_lightning.generators.stylegan2.checkpoint import CheckpointError, read_checkpoint
+from qdgs_lightning.generators.stylegan2.io.checkpoint import CheckpointError, read_checkpoint
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
-from qdgs_lightning.precision import Precision, dtype_of
+from qdgs_lightning.utils.precision import Precision, dtype_of
 from qdgs_lightning.weights import packaged_weights, resolve_weights
 
 LatentSpace = Literal["w", "w+"]

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from qdgs_lightning.distributed import sum_over_ranks
 from qdgs_lightning.models.heads.base import Gradient, MarginHead
 from qdgs_lightning.models.heads.checks import check_number
+from qdgs_lightning.utils.ranks import sum_over_ranks
 
 _EPS = 1e-3
 _MAX_NORM = 100.0

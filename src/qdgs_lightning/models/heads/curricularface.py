@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from qdgs_lightning.distributed import sum_over_ranks
 from qdgs_lightning.models.heads.angles import add_angle
 from qdgs_lightning.models.heads.base import Gradient, MarginHead
 from qdgs_lightning.models.heads.checks import check_number
+from qdgs_lightning.utils.ranks import sum_over_ranks
 
 
 class CurricularFace(MarginHead):

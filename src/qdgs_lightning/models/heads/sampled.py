@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qdgs_lightning.distributed import rank_and_world_size, sum_over_ranks
 from qdgs_lightning.models.heads.arcface import ArcFace
 from qdgs_lightning.models.heads.base import MarginHead
 from qdgs_lightning.models.heads.checks import (
@@ -28,6 +27,7 @@ from qdgs_lightning.models.heads.sharding import (
     keep_optimizer_whole,
     rows_of_rank,
 )
+from qdgs_lightning.utils.ranks import rank_and_world_size, sum_over_ranks
 
 _BLOCK = 4096
 

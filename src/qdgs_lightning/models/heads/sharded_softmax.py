@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from qdgs_lightning.distributed import rank_and_world_size, sum_over_ranks
+from qdgs_lightning.utils.ranks import rank_and_world_size, sum_over_ranks
 
 
 class GatherBatch(torch.autograd.Function):

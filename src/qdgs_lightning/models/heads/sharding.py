@@ -8,8 +8,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
-from qdgs_lightning.distributed import rank_and_world_size
 from qdgs_lightning.models.heads.checks import HeadError
+from qdgs_lightning.utils.ranks import rank_and_world_size
 
 
 def rows_of_rank(num_rows: int, rank: int, world_size: int) -> slice:

@@ -1,0 +1,1 @@
+"""RecordIO files (``train.rec``) of identities: read, indexed, written, validated."""

@@ -1,0 +1,1 @@
+"""Verification sets: pairs of images in ``.bin`` files, folders and RFW's layout."""

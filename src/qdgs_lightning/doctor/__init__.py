@@ -1,0 +1,1 @@
+"""Doctor: findings about a run before it starts, from its configuration and its machine."""

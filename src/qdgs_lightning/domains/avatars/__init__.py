@@ -1,0 +1,1 @@
+"""Avatars: drawn faces whose identity, skin, age and hair are known."""

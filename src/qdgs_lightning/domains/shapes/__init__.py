@@ -1,0 +1,1 @@
+"""Shapes: triangles and squares in two colours, where colour can give the class away."""

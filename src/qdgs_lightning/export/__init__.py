@@ -1,0 +1,1 @@
+"""Export: an archive's images as a dataset, in shards, with a data card."""

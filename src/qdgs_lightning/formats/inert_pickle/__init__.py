@@ -1,0 +1,1 @@
+"""Inert pickles: pickled files read as data, without executing anything."""

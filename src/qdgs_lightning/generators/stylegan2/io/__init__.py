@@ -1,0 +1,1 @@
+"""StyleGAN2 checkpoints of NVIDIA's, rosinality's and other projects."""

@@ -1,0 +1,1 @@
+"""Identities: people made of latents, their classes, their images and edits."""

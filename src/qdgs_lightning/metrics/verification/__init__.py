@@ -1,0 +1,1 @@
+"""Face verification: accuracy, error rates of groups, and their intervals."""

@@ -1,0 +1,1 @@
+"""Backbones: face images in, embeddings out; weights of several projects."""

@@ -1,0 +1,1 @@
+"""Reporting: figures, tables of results, and what loggers are told."""

@@ -1,0 +1,1 @@
+"""Emitters: ways of proposing latents to an archive."""

@@ -1,0 +1,1 @@
+"""Persistence of searches: archives and emitters on disk, and their resumption."""

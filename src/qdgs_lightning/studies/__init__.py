@@ -1,0 +1,1 @@
+"""Studies: experiments of arms and seeds, run in parallel and resumed."""

@@ -1,0 +1,1 @@
+"""Utilities without knowledge of the field: files, hashing, seeding, ranks, progress."""

@@ -1,0 +1,108 @@
+"""Fits that cannot succeed end before W&B opens a run and before there is a run folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from qdgs_lightning.cli.main import main
+from tests.cli.test_main import CONFIG, WANDB, complaint, runs, written
+from tests.cli.test_trainer import FACES
+from tests.faces import jpegs, portraits
+
+FIT = (
+    FACES.replace(
+        "init_args:\n    backbone", "init_args:\n    head: {class_path: ArcFace}\n    backbone"
+    )
+    .replace("predict: photos", "train: photos, batch_size: 4")
+    .replace("  logger: {", "  max_epochs: 1\n  logger:\n  - {")
+    + WANDB
+)
+GENERATOR = """{
+    class_path: SyntheticFaceDataModule, init_args: {
+        generator: {class_path: StyleGAN2Generator, init_args: {checkpoint: none.pkl}},
+        guidance: {class_path: tests.toys.ToyGuidance},
+        sampler: {class_path: PriorSampler, init_args: {evaluations: 8, bins: [{
+            measure: 0, intervals: [[-.inf, 0.0], [0.0, .inf]]}]}},
+        identities: 4, align: none, image_size: 32, batch_size: 4, num_workers: 0}}"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["qdgs"])
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+def photos() -> None:
+    for person in range(2):
+        folder = Path("photos") / str(person)
+        folder.mkdir(parents=True)
+        for index, image in enumerate(jpegs(portraits(person, 4, side=32))):
+            (folder / f"{index}.jpg").write_bytes(image)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data.init_args.train", "none"], "/none: bring it, or set `data.init_args.train`"),
+        (["--data", GENERATOR], "/none.pkl: bring it, or correct `checkpoint` of"),
+        (["--model.init_args.init_from", "none.pt"], "/none.pt: bring it, or correct the path"),
+        (["--ckpt_path", "none.ckpt"], "/none.ckpt': runs keep theirs in"),
+        (["--ckpt_path", "last"], "There is no checkpoint 'last' in the new folder of this run"),
+        (["--data.init_args.image_size", "16"], "image_size: the data are brought to 16 pixels"),
+        (
+            ["--data.init_args.benchmarks", ".", "--data.init_args.validate_on", "[bad]"],
+            "bad.bin",
+        ),
+        (["--data.init_args.batch_size", "9"], "too few for a batch of 9"),
+    ],
+)
+def test_a_fit_that_lacks_something_leaves_nothing(words: list[str], told: str) -> None:
+    photos()
+    Path("bad.bin").write_bytes(b"no benchmark")
+    assert told in complaint("fit", "--config", written(FIT), *words)
+    assert not Path("runs").exists()
+
+
+def test_a_test_without_benchmarks_leaves_nothing() -> None:
+    words = ["--data.init_args.benchmarks", "none", "--data.init_args.test_on", "[lfw]"]
+    photos()
+    with pytest.warns(UserWarning, match="No checkpoint was given"):
+        assert "None of lfw is in none" in complaint("test", "--config", written(FIT), *words)
+    assert not Path("runs").exists()
+
+
+def test_weights_alone_are_no_checkpoint_to_go_on_from() -> None:
+    main(["fit", "--config", written(CONFIG)])
+    (path,) = runs()[0].glob("checkpoints/*.ckpt")
+    whole = torch.load(path, weights_only=True)
+    del whole["optimizer_states"], whole["lr_schedulers"]
+    torch.save(whole, "weights.ckpt")
+    told = complaint("fit", "--config", "config.yaml", "--ckpt_path", "weights.ckpt")
+    assert told.startswith("qdgs: 'weights.ckpt' holds weights alone (save_weights_only)")
+    assert "`model.init_args.init_from`" in told
+    assert len(runs()) == 1
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "doctor",
+                "--config",
+                "config.yaml",
+                "--ckpt_path",
+                "weights.ckpt",
+                "--probe_seconds=0",
+            ]
+        )
+
+
+def test_the_last_checkpoint_of_a_folder_that_is_used_again_is_found() -> None:
+    used = CONFIG.replace("name: boring", "name: boring, version: version_0")
+    saving = "  callbacks: [{class_path: ModelCheckpoint, init_args: {save_last: true}}]\n"
+    words = ["fit", "--config", written(used + saving)]
+    main(words)
+    main([*words, "--ckpt_path", "last", "--trainer.max_epochs", "2"])
+    last = torch.load("runs/boring/version_0/checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 1
+    assert last["global_step"] == 4
