@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qdgs_lightning.generators import Generator, StyleGAN2, StyleGAN2Generator
-from qdgs_lightning.generators.stylegan2 import Checkpoint, FileEdits, save_stylegan2
+from qdgs_lightning.generators.stylegan2 import Checkpoint, save_stylegan2
 from qdgs_lightning.guidance import Guidance, PromptGuidance
 from qdgs_lightning.guidance.prompts import FACE_MEASURES, FACE_OBJECTIVE
+from qdgs_lightning.identities import FileEdits, IdentityTable
 from qdgs_lightning.identities.drawer import FaceDrawer
 from qdgs_lightning.identities.image_cache import ImageCache
 from qdgs_lightning.models import CosFace, IResNet
-from qdgs_lightning.sampling import IdentityTable
 from qdgs_lightning.search import QDSearch, SearchConfig, evaluate
 from qdgs_lightning.utils.memory import keep_freed_memory
 

@@ -29,12 +29,11 @@ from jsonargparse import auto_cli
 from torch import Tensor
 
 from qdgs_lightning.generators import StyleGAN2Generator
-from qdgs_lightning.generators.stylegan2 import PrincipalEdits
 from qdgs_lightning.guidance import PromptGuidance
+from qdgs_lightning.identities import IdentityTable, PrincipalEdits
 from qdgs_lightning.identities.drawer import FaceDrawer
 from qdgs_lightning.identities.image_cache import ImageCache
 from qdgs_lightning.models import AdaFace, create_backbone
-from qdgs_lightning.sampling import IdentityTable
 from qdgs_lightning.search import evaluate
 from qdgs_lightning.utils.precision import Precision
 from qdgs_lightning.weights import packaged_weights

@@ -15,7 +15,7 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from qdgs_lightning.sampling import group_by_neighbours, spread_within
+from qdgs_lightning.identities import group_by_neighbours, spread_within
 
 
 def styles(n: int, width: int) -> Tensor:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from qdgs_lightning.cli.commands.avatars_data import avatars_data
+from qdgs_lightning.domains.avatars import AvatarReader
+from qdgs_lightning.domains.avatars.make_dataset import avatars_data
+from qdgs_lightning.domains.shapes import ShapeAnnotator
 from qdgs_lightning.generators import ImplicitGenerator, VAEGenerator, load_stylegan2
 from qdgs_lightning.guidance.clip import AVATARS_CLIP, SHAPES_CLIP, create_clip
-from qdgs_lightning.models import AvatarReader, ShapeAnnotator
 from qdgs_lightning.weights.files import load_weights
 from tests.faces import write_face_files
 from tests.generators.stylegan2.official_files import official_file

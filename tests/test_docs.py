@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from qdgs_lightning.cli.main import PLAIN_COMMANDS, ROOMS, TRAINER_COMMANDS
-from qdgs_lightning.cli.trainer import TrainerCLI
+from qdgs_lightning.cli.main import PLAIN_COMMANDS, TRAINER_COMMANDS
 from qdgs_lightning.parsing.parser import Parser
+from qdgs_lightning.parsing.rooms import import_rooms
 from qdgs_lightning.parsing.shipped_configs import find_config, shipped_configs
 from qdgs_lightning.parsing.words import nameable, spell_out
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -101,8 +102,7 @@ def options_of(words: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def trainer_parser() -> Parser:
     """What parses the options of `qdgs fit`; made once, for it takes seconds."""
-    for room in ROOMS:
-        import_module(f"qdgs_lightning.{room}")
+    import_rooms()
     with pytest.raises(StoppedError) as stopped:
         OnlyParser(["fit"])
     return stopped.value.parser

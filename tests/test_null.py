@@ -12,9 +12,10 @@ from lightning.pytorch import Callback, LightningDataModule
 from torch import nn
 
 from qdgs_lightning.audits import Source
-from qdgs_lightning.cli.main import PLAIN_COMMANDS, ROOMS, import_rooms
+from qdgs_lightning.cli.main import PLAIN_COMMANDS
 from qdgs_lightning.errors import ConfigError, QDGSError
 from qdgs_lightning.parsing.parser import Parser
+from qdgs_lightning.parsing.rooms import import_rooms
 from qdgs_lightning.sampling import MeasureBins, Quality, Sampler
 from qdgs_lightning.search import SearchConfig
 
@@ -56,9 +57,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
 
 def named_in_yaml() -> Iterator[type]:
     """All classes of the package that YAML may name, by their rooms' public names."""
-    import_rooms()
-    for room in ROOMS:
-        module = import_module(f"qdgs_lightning.{room}")
+    for module in import_rooms():
         for name in module.__all__:
             found = getattr(module, name)
             if inspect.isclass(found) and issubclass(found, KINDS):

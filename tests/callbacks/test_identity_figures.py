@@ -22,9 +22,10 @@ from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 from qdgs_lightning.callbacks import IdentityFigures
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.generators import FileEdits, StyleGAN2Generator
+from qdgs_lightning.generators import StyleGAN2Generator
+from qdgs_lightning.identities import FileEdits, IdentityTable
 from qdgs_lightning.reporting.figures import identity_sheet
-from qdgs_lightning.sampling import ArchiveSampler, IdentityTable, MeasureBins, PriorSampler
+from qdgs_lightning.sampling import ArchiveSampler, MeasureBins, PriorSampler
 from qdgs_lightning.search import Archive
 from tests.boring import BoringData, BoringTask
 from tests.faces import write_benchmark

@@ -11,11 +11,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from qdgs_lightning.callbacks import QDRefresh, RefreshError
-from qdgs_lightning.datamodules import ShapesDataModule
-from qdgs_lightning.models import ShapeClassifier
+from qdgs_lightning.domains.shapes import ShapeClassification, ShapeClassifier, ShapesDataModule
 from qdgs_lightning.sampling import ArchiveSampler, JointBins
 from qdgs_lightning.search import Archive, Coverage, QDSearch, SearchConfig
-from qdgs_lightning.tasks import ShapeClassification
 from tests.boring import BoringData, BoringTask
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 

@@ -13,11 +13,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from qdgs_lightning.callbacks import QDRefresh
-from qdgs_lightning.datamodules import ShapesDataModule
-from qdgs_lightning.models import ShapeClassifier
+from qdgs_lightning.domains.shapes import ShapeClassification, ShapeClassifier, ShapesDataModule
 from qdgs_lightning.sampling import ArchiveSampler
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
-from qdgs_lightning.tasks import ShapeClassification
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 from tests.ranks import end_ranks, start_ranks
 

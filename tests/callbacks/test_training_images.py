@@ -9,11 +9,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
 from qdgs_lightning.callbacks import TrainingImages
-from qdgs_lightning.datamodules import ShapesDataModule
+from qdgs_lightning.domains.shapes import ShapeClassification, ShapeClassifier, ShapesDataModule
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.models import ShapeClassifier
 from qdgs_lightning.reporting.figures import image_sheet
-from qdgs_lightning.tasks import ShapeClassification
 
 
 @pytest.mark.parametrize(("every", "steps"), [(None, [0]), (2, [0, 8])])

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from qdgs_lightning import __version__
 from qdgs_lightning.cli.main import PLAIN_COMMANDS, TRAINER_COMMANDS, main
-from qdgs_lightning.cli.trainer import TrainerCLI
 from qdgs_lightning.datasets.records.writer import write_record_dataset
 from qdgs_lightning.errors import ConfigError
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 from tests.boring import BoringTask
 from tests.faces import identities
 
@@ -190,7 +190,7 @@ class Buggy(BoringTask):
 
 
 def test_a_bug_is_not_told_as_a_mistake_of_the_users() -> None:
-    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.test_cli.Buggy"))
+    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.cli.test_main.Buggy"))
     with pytest.raises(KeyError, match="bug"):
         main(["fit", "--config", config])
 
@@ -204,7 +204,7 @@ class Large(BoringTask):
 
 
 def test_a_batch_that_memory_does_not_hold_is_told_in_a_sentence() -> None:
-    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.test_cli.Large"))
+    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.cli.test_main.Large"))
     assert "Tried to allocate 9 GiB): lower `data.init_args.batch_size`" in complaint(
         "fit", "--config", config
     )

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from qdgs_lightning.datamodules import ShapesDataModule
+from qdgs_lightning.domains.shapes import ShapesDataModule
 from qdgs_lightning.sampling import (
     ArchiveSampler,
     MeasureBins,

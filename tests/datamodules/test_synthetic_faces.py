@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.generators import FileEdits, PrincipalEdits, StyleGAN2Generator
-from qdgs_lightning.generators.stylegan2 import FaceAligner
+from qdgs_lightning.generators import StyleGAN2Generator
+from qdgs_lightning.identities import FaceAligner, FileEdits, PrincipalEdits
 from qdgs_lightning.identities.drawer import epoch_loader, epoch_order
 from qdgs_lightning.sampling import (
     ArchiveSampler,

@@ -15,8 +15,6 @@ import yaml
 from huggingface_hub import constants
 
 from qdgs_lightning.callbacks import QDRefresh
-from qdgs_lightning.cli.commands.doctor import examine
-from qdgs_lightning.cli.main import import_rooms
 from qdgs_lightning.datamodules import FaceDataModule, SyntheticFaceDataModule
 from qdgs_lightning.datasets import write_verification_bin
 from qdgs_lightning.doctor import findings as doctor_findings
@@ -36,9 +34,11 @@ from qdgs_lightning.doctor.match import (
     check_image_sizes,
     check_parts,
 )
-from qdgs_lightning.generators import FileEdits
+from qdgs_lightning.doctor.run import examine
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Generator
 from qdgs_lightning.guidance import PromptGuidance
+from qdgs_lightning.identities import FileEdits
+from qdgs_lightning.parsing.rooms import import_rooms
 from qdgs_lightning.search import QDSearch, SearchConfig
 from qdgs_lightning.tasks import FaceRecognizer
 from tests.doctor.test_run import (

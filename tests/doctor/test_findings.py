@@ -5,7 +5,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from qdgs_lightning.doctor.findings import size, warning
+from qdgs_lightning.doctor.findings import warning
+from qdgs_lightning.utils.units import size
 
 FOUND = warning("W&B [team]", "there is no key " + "and none is needed " * 5, "wait " * 20 + "here")
 

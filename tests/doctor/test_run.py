@@ -13,8 +13,7 @@ import pytest
 import torch
 import yaml
 
-from qdgs_lightning.cli.commands.doctor import Check, doctor, examine
-from qdgs_lightning.cli.main import import_rooms, main
+from qdgs_lightning.cli.main import main
 from qdgs_lightning.doctor.context import Plan, leaving_no_trace, make_plan
 from qdgs_lightning.doctor.files import (
     check_archive_file,
@@ -23,6 +22,7 @@ from qdgs_lightning.doctor.files import (
 )
 from qdgs_lightning.doctor.findings import Finding, guarded, warning
 from qdgs_lightning.doctor.match import check_batch
+from qdgs_lightning.doctor.run import Check, doctor, examine
 from qdgs_lightning.doctor.throughput import (
     DIFFERENTIATED,
     DRAWN,
@@ -32,6 +32,7 @@ from qdgs_lightning.doctor.throughput import (
 )
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.generators.stylegan2 import read_checkpoint, save_stylegan2
+from qdgs_lightning.parsing.rooms import import_rooms
 from qdgs_lightning.search import QDSearch, SearchConfig
 from tests.faces import write_benchmark
 from tests.generators.stylegan2.official_files import official_file
@@ -453,7 +454,7 @@ def test_a_check_that_fails_is_one_line(search: Config) -> None:
     words = given(search | {"generator": {"class_path": "tests.toys.BrokenGenerator"}})
     found = list(examine(words, probe_seconds=0.1))
     about(found, "speed", "wrong", "BrokenGenerator returned an image that is NaN")
-    search["generator"] = {"class_path": "tests.commands.test_doctor.SickGenerator"}
+    search["generator"] = {"class_path": "tests.doctor.test_run.SickGenerator"}
     found = findings(search)
     assert in_the_way(found) == {"generator"}
     about(found, "generator", "wrong", "ZeroDivisionError: sick")

@@ -7,7 +7,7 @@ import torch
 
 from qdgs_lightning.export.layout import ExportLayout
 from qdgs_lightning.export.shards import ExportError
-from qdgs_lightning.sampling import IdentityTable
+from qdgs_lightning.identities import IdentityTable
 
 # Of seven latents the identities, which are in no order and have gaps, and their bins.
 CLASSES, BINS = [5, 0, 5, 2, 0, 5, 12], [1, 0, 1, 0, 0, 1, 2]

@@ -191,7 +191,7 @@ def test_identities_of_synthetic_faces_keep_the_classes_of_a_checkpoint(
     words: list[str], archive: Path
 ) -> None:
     content = yaml.safe_load(Path("config.yaml").read_text())
-    generator = {"class_path": "tests.commands.identity_data.NoiseGenerator"}
+    generator = {"class_path": "tests.cli.commands.identity_data.NoiseGenerator"}
     content["data"] = {
         "class_path": "SyntheticFaceDataModule",
         "init_args": {

@@ -16,7 +16,7 @@ from qdgs_lightning.export.layout import ExportLayout
 from qdgs_lightning.export.shards import ExportError, ImagePieces
 from qdgs_lightning.export.workspace import ExportFormat, ExportOptions, ExportPlace
 from qdgs_lightning.export.writer import encode_image
-from qdgs_lightning.sampling import IdentityTable
+from qdgs_lightning.identities import IdentityTable
 
 
 @pytest.mark.parametrize("format", get_args(ExportFormat))

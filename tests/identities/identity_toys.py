@@ -10,11 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from qdgs_lightning.datamodules import FaceAugmentation, SyntheticFaceDataModule
-from qdgs_lightning.sampling import (
-    ArchiveSampler,
-    IdentityTable,
-    MeasureBins,
-)
+from qdgs_lightning.identities import IdentityTable
+from qdgs_lightning.sampling import ArchiveSampler, MeasureBins
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from tests.toys import ToyGenerator, ToyGuidance
 

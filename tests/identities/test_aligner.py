@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.datasets.similarity import ARCFACE_POINTS, similarity
-from qdgs_lightning.generators.stylegan2 import FaceAligner, StyleGAN2Error, StyleGAN2Generator
+from qdgs_lightning.generators.stylegan2 import StyleGAN2Error, StyleGAN2Generator
+from qdgs_lightning.identities import FaceAligner
 from qdgs_lightning.identities.aligner import FFHQ_POINTS, warp
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity

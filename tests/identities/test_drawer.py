@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
-from qdgs_lightning.generators import FaceAligner, FileEdits, StyleGAN2Generator
+from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
 from qdgs_lightning.guidance import Evaluation
+from qdgs_lightning.identities import FaceAligner, FileEdits, IdentityTable
 from qdgs_lightning.identities.drawer import FaceDrawer, precision_of
-from qdgs_lightning.sampling import IdentityTable, MeasureBins, PriorSampler
+from qdgs_lightning.sampling import MeasureBins, PriorSampler
 from qdgs_lightning.utils.precision import Precision, PrecisionError
 from tests.identities.identity_toys import HALVES, fit, toy_data
 from tests.toys import ToyGenerator, ToyGuidance

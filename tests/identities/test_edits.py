@@ -8,13 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from qdgs_lightning.generators import (
-    CheckpointError,
-    FileEdits,
-    PrincipalEdits,
-    StyleGAN2Generator,
-)
+from qdgs_lightning.generators import CheckpointError, StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
+from qdgs_lightning.identities import FileEdits, PrincipalEdits
 from tests.generators.stylegan2.official_files import official_file
 from tests.generators.stylegan2.parity import Parity
 

@@ -7,13 +7,9 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from qdgs_lightning.identities import group_by_kmeans, group_by_neighbours, spread_within
 from qdgs_lightning.identities.grouping import _reduced
-from qdgs_lightning.sampling import (
-    SamplingError,
-    group_by_kmeans,
-    group_by_neighbours,
-    spread_within,
-)
+from qdgs_lightning.sampling import SamplingError
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

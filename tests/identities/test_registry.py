@@ -6,14 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from qdgs_lightning.identities import IdentityRegistry, IdentityReport, group_by_neighbours
 from qdgs_lightning.identities.registry import share_out
-from qdgs_lightning.sampling import (
-    Candidates,
-    IdentityRegistry,
-    IdentityReport,
-    SamplingError,
-    group_by_neighbours,
-)
+from qdgs_lightning.sampling import Candidates, SamplingError
 from qdgs_lightning.sampling.quotas import Quotas
 
 BINS = ("dark", "mixed", "light")

@@ -47,7 +47,7 @@ class BuggyBackbone(torch.nn.Module):
 
 
 def test_a_bug_in_a_backbone_is_not_told_as_a_mistake() -> None:
-    path = "tests.test_parsing.BuggyBackbone"
+    path = "tests.parsing.test_parser.BuggyBackbone"
     config = written(FACES.replace("BACKBONE", path).replace("ARGS", "{}"))
     with pytest.raises(ValueError, match="bug"):
         main(["fit", "--config", config])
@@ -99,7 +99,7 @@ def test_values_of_other_libraries_are_refused_in_a_sentence(
     right: str, wrong: str, told: str
 ) -> None:
     if wrong.startswith("{"):
-        right, wrong = f"boring.{right}", f"test_parsing.Injected\n  init_args: {wrong}"
+        right, wrong = f"boring.{right}", f"parsing.test_parser.Injected\n  init_args: {wrong}"
     assert right in CONFIG
     assert told in complaint("fit", "--config", written(CONFIG.replace(right, wrong)))
 

@@ -34,7 +34,7 @@ class FileData(BoringData):
 
 NEEDING = CONFIG.replace(
     "tests.boring.BoringData",
-    "tests.test_saved_configs.FileData\n  init_args: {file: data/file, weights: data/w.pt}",
+    "tests.parsing.test_saved_configs.FileData\n  init_args: {file: data/file, weights: data/w.pt}",
 )
 
 

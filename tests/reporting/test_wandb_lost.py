@@ -9,8 +9,8 @@ import pytest
 import wandb
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from qdgs_lightning.cli.trainer import TrainerCLI
 from qdgs_lightning.reporting.loggers import limit_wandb_finish
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 from tests.cli.test_main import CONFIG, WANDB
 from tests.wandb_server import server_that_falls_silent
 
@@ -57,7 +57,7 @@ def test_a_w_and_b_that_falls_silent_does_not_hold_up_the_end() -> None:
 
 def test_nor_the_end_of_a_fit_that_breaks() -> None:
     with pytest.warns(UserWarning, match=SENTENCE), pytest.raises(RuntimeError, match="broken"):
-        _fit("  callbacks: [tests.test_wandb_lost.Breaks]\n")
+        _fit("  callbacks: [tests.reporting.test_wandb_lost.Breaks]\n")
 
 
 def test_the_end_of_a_run_is_limited_unless_the_user_says_otherwise(

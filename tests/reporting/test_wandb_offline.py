@@ -10,9 +10,9 @@ import pytest
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from qdgs_lightning.cli.trainer import TrainerCLI
 from qdgs_lightning.reporting.loggers import log_csv
 from qdgs_lightning.reporting.wandb_runs import forget_run, keep_wandb_below, set_for_run
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 from tests.cli.test_main import CONFIG, WANDB
 from tests.wandb_server import server_that_takes_all
 
@@ -60,7 +60,7 @@ def synced(folder: Path, address: str) -> None:
 @pytest.mark.parametrize("policy", ["mutable", "immutable"])
 def test_an_offline_run_that_was_moved_is_sent_whole(policy: str, tmp_path: Path) -> None:
     logger = WANDB.replace("boring}", f"boring, log_model: true, add_file_policy: {policy}}}")
-    end = "  callbacks: [tests.test_wandb_offline.LogsTable]\n"
+    end = "  callbacks: [tests.reporting.test_wandb_offline.LogsTable]\n"
     Path("config.yaml").write_text(CONFIG + logger + end)
     TrainerCLI(["fit", "--config", "config.yaml"])
     (run,) = Path("runs/boring").iterdir()

@@ -12,9 +12,10 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader
 
+from qdgs_lightning.domains.avatars import AvatarReaderTraining
 from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
+from qdgs_lightning.domains.shapes import ShapeAnnotatorTraining
 from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
-from qdgs_lightning.tasks import AvatarReaderTraining, ShapeAnnotatorTraining
 
 STILL = {"optimizer": partial(SGD, lr=0.0), "scheduler": partial(ConstantLR, factor=1.0)}
 

@@ -12,11 +12,12 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader
 
+from qdgs_lightning.domains.avatars import AvatarsCLIPTraining
 from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
+from qdgs_lightning.domains.shapes import ShapesCLIPTraining
 from qdgs_lightning.domains.shapes.captions import CAPTIONS, caption_truth
 from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
 from qdgs_lightning.guidance.clip import create_tokenizer, image_statistics
-from qdgs_lightning.tasks import AvatarsCLIPTraining, ShapesCLIPTraining
 from qdgs_lightning.tasks.clip import contrastive_loss
 
 STILL = {"optimizer": partial(SGD, lr=0.0), "scheduler": partial(ConstantLR, factor=1.0)}

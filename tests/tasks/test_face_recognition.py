@@ -25,7 +25,7 @@ from qdgs_lightning.metrics import verification_accuracy
 from qdgs_lightning.models import AdaFace, ArcFace, CosFace, IResNet
 from qdgs_lightning.sampling import PriorSampler
 from qdgs_lightning.tasks import FaceRecognitionError, FaceRecognizer
-from tests.datamodules.test_resuming import Keeper
+from tests.datasets.test_resumable_loading import Keeper
 from tests.faces import write_benchmark, write_training_set
 from tests.identities.identity_toys import BINS, CountingGenerator, toy_data
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from qdgs_lightning.cli.commands.doctor import examine
 from qdgs_lightning.cli.main import main
+from qdgs_lightning.doctor.run import examine
 
 FIT = """
 model: {class_path: tests.boring.BoringTask}

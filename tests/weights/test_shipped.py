@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from qdgs_lightning.domains.shapes import ShapeAnnotator
 from qdgs_lightning.domains.shapes.labelled import KINDS, render_annotated
 from qdgs_lightning.domains.shapes.renderer import render_shapes, sample_poses
 from qdgs_lightning.generators import ImplicitGenerator
 from qdgs_lightning.guidance import PromptGuidance
-from qdgs_lightning.models import ShapeAnnotator
 
 UNSEEN = 987_654_321
 

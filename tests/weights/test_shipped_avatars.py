@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from qdgs_lightning.domains.avatars import AvatarReader
 from qdgs_lightning.domains.avatars.audit import AvatarAnnotator
 from qdgs_lightning.domains.avatars.dataset import (
     ATTRIBUTES,
@@ -16,10 +17,10 @@ from qdgs_lightning.domains.avatars.dataset import (
 )
 from qdgs_lightning.domains.avatars.labelled import render_annotated_avatars
 from qdgs_lightning.domains.avatars.renderer import render_avatars
-from qdgs_lightning.generators import FileEdits, StyleGAN2Generator
+from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.guidance import PromptGuidance
 from qdgs_lightning.guidance.prompts import FACE_MEASURES, FACE_OBJECTIVE
-from qdgs_lightning.models import AvatarReader
+from qdgs_lightning.identities import FileEdits
 
 UNSEEN = 987_654_321
 

@@ -50,8 +50,11 @@ from qdgs_lightning.audits.sources import (
     Source,
 )
 from qdgs_lightning.audits.unfinished import UnfinishedAnnotations, annotation_settings
-from qdgs_lightning.audits.units import AuditError, UnitColumn, Units
-from qdgs_lightning.domains.avatars.audit import AvatarAnnotator
+from qdgs_lightning.audits.units import (
+    AuditError,
+    UnitColumn,
+    Units,
+)
 
 __all__ = [
     "Agreement",
@@ -61,7 +64,6 @@ __all__ = [
     "Attribute",
     "AuditError",
     "AuditedImages",
-    "AvatarAnnotator",
     "Confusion",
     "Distances",
     "Elites",

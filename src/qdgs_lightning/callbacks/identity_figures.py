@@ -9,9 +9,9 @@ from torch import Tensor
 
 from qdgs_lightning.datamodules import SyntheticFaceDataModule
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.identities import IdentityTable
 from qdgs_lightning.reporting.figures import identity_sheet
 from qdgs_lightning.reporting.loggers import log_csv, log_figure, run_folder
-from qdgs_lightning.sampling import IdentityTable
 from qdgs_lightning.search.processes import first_alone
 from qdgs_lightning.utils.atomic_files import replacing
 

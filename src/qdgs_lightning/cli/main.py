@@ -11,9 +11,9 @@ from pathlib import Path
 
 from qdgs_lightning import __version__
 from qdgs_lightning.cli.closed_pipes import ending_with_reader
-from qdgs_lightning.cli.interruptions import ended_by_terminate, line, saying_what_is_kept
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
 from qdgs_lightning.parsing.words import nameable, spell_out, with_null
+from qdgs_lightning.trainer.interruptions import ended_by_terminate, line, saying_what_is_kept
 from qdgs_lightning.utils.memory import keep_freed_memory
 
 TRAINER_COMMANDS = {
@@ -45,18 +45,6 @@ PLAIN_COMMANDS = {
 }
 # Of Lightning, about callbacks that keep a state and are two of a kind.
 _TWICE = re.compile(r"more than one stateful callback of type `(\w+)`")
-# jsonargparse finds short class names in YAML among the classes that are imported.
-ROOMS = (
-    "models",
-    "generators",
-    "guidance",
-    "search",
-    "sampling",
-    "audits",
-    "datamodules",
-    "tasks",
-    "callbacks",
-)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -102,18 +90,22 @@ def _dispatch(words: list[str]) -> None:
     elif command == "--version":
         print(f"qdgs-lightning {__version__}")
     elif command in TRAINER_COMMANDS:
-        from qdgs_lightning.cli.trainer import TrainerCLI
+        from qdgs_lightning.parsing.rooms import import_rooms
+        from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
         import_rooms()
         TrainerCLI(words)
     elif command == "doctor":  # its options are those of fit or search, and two of its own
         from qdgs_lightning.cli.commands.doctor import doctor
+        from qdgs_lightning.parsing.rooms import import_rooms
 
         import_rooms()
         with saying_what_is_kept(command, options, {}):
             doctor(options)
     elif command in PLAIN_COMMANDS:
         if not command.startswith(("data ", "configs")):  # which name no classes
+            from qdgs_lightning.parsing.rooms import import_rooms
+
             import_rooms()
         _run_function(command, options)
     else:
@@ -158,12 +150,6 @@ def _listing(commands: dict[str, str]) -> str:
     return "\n".join(f"  {name:<{width}}{about}" for name, about in commands.items())
 
 
-def import_rooms() -> None:
-    """Import every class that YAML may name."""
-    for room in ROOMS:
-        import_module(f"qdgs_lightning.{room}")
-
-
 def _run_function(command: str, words: list[str]) -> None:
     """Parse the words as the arguments of a command's function, and call it."""
     name = command.replace("-", "_").replace(" ", "_")
@@ -171,20 +157,17 @@ def _run_function(command: str, words: list[str]) -> None:
     if not words and not inspect.signature(function).parameters:
         function()
         return
-    from qdgs_lightning.parsing.parser import Parser
+    from qdgs_lightning.parsing.functions import function_parser, parse_arguments, summary_of
 
-    summary = (inspect.getdoc(function) or "").partition("\n\n")[0]
-    first = nameable(function)
+    summary, first = summary_of(function), nameable(function)
     words = spell_out(words, first)
     if first:
         told = " ".join(map(str.upper, first))
         summary += f" In short: qdgs {command} {told} [--OPTION VALUE ...]"
-    parser = Parser(prog=f"qdgs {command}", description=summary, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="config", help="Options in a YAML file.")
-    names = parser.add_function_arguments(function, as_group=False, sub_configs=True)
-    values = parser.instantiate(parser.parse_args(words))
+    parser = function_parser(function, prog=f"qdgs {command}", summary=summary)
+    values = parse_arguments(parser, function, words)
     with saying_what_is_kept(command, words, values):
-        function(**{key: values[key] for key in {name.partition(".")[0] for name in names}})
+        function(**values)
 
 
 def _mistake(error: BaseException) -> BaseException | None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qdgs_lightning.datamodules.checks import DataModuleError
+from qdgs_lightning.datasets.checks import DataModuleError
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision and Pillow
 _RESAMPLING = ("nearest", "bilinear", "area", "bicubic")

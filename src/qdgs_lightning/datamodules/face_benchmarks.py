@@ -9,15 +9,15 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
-from qdgs_lightning.datamodules.resuming import ResumableLoader, ResumableSampler
 from qdgs_lightning.datasets import (
     NamedImages,
     VerificationPairs,
     load_benchmarks,
     open_named_images,
 )
+from qdgs_lightning.datasets.checks import DataModuleError, check_positive
+from qdgs_lightning.datasets.resumable_loading import ResumableLoader, ResumableSampler
 from qdgs_lightning.datasets.verification.benchmarks import spelt_out
 from qdgs_lightning.datasets.verification.folds import (
     NUM_FOLDS,

@@ -7,12 +7,12 @@ from typing import Literal
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks, FaceItem
-from qdgs_lightning.datamodules.resuming import ResumableSampler
 from qdgs_lightning.datasets import open_face_dataset
+from qdgs_lightning.datasets.checks import DataModuleError, check_positive
 from qdgs_lightning.datasets.face_images import FaceImages
+from qdgs_lightning.datasets.resumable_loading import ResumableSampler
 from qdgs_lightning.utils.seeding import check_seed
 
 _NOTHING = (

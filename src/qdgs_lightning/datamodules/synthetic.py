@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_positive
+from qdgs_lightning.datasets.checks import DataModuleError, check_positive
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import (
@@ -97,6 +97,18 @@ class SyntheticDataModule(LightningDataModule):
         self.seed = seed
         self._archive: Archive | None = None
         self._candidates: Candidates | None = None
+
+    @property
+    def first_synthetic_epoch(self) -> int | None:
+        """First epoch that draws synthetic images; None where none ever does."""
+        return 0
+
+    def check_labels(self) -> None:
+        """Check that the sampler's bins are the labels of this domain.
+
+        Raises:
+            DataModuleError: They are others.
+        """
 
     def set_archive(self, archive: Archive) -> None:
         """Draw from this archive from the next epoch on.

@@ -12,13 +12,13 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_positive, check_reload
 from qdgs_lightning.datamodules.face_augmentation import FaceAugmentation
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
 from qdgs_lightning.datamodules.synthetic import SyntheticDataModule
+from qdgs_lightning.datasets.checks import DataModuleError, check_positive, check_reload
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.generators.stylegan2 import IdentityEdits
 from qdgs_lightning.guidance import Guidance
+from qdgs_lightning.identities import IdentityEdits, IdentityRegistry, IdentityReport, IdentityTable
 from qdgs_lightning.identities.candidates import Grouping, group_latents
 from qdgs_lightning.identities.drawer import (
     Align,
@@ -29,12 +29,7 @@ from qdgs_lightning.identities.drawer import (
     precision_of,
 )
 from qdgs_lightning.identities.image_cache import ImageCache, check_ranks
-from qdgs_lightning.sampling import (
-    IdentityRegistry,
-    IdentityReport,
-    IdentityTable,
-    Sampler,
-)
+from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.evaluation import device_of
 from qdgs_lightning.utils.precision import Precision

@@ -19,21 +19,15 @@ from qdgs_lightning.datasets.verification.load import (
 )
 from qdgs_lightning.datasets.verification.named_images import NamedImages, open_named_images
 from qdgs_lightning.datasets.verification.rfw import load_rfw
-from qdgs_lightning.domains.shapes.dataset import ShapesDataset
-from qdgs_lightning.domains.shapes.renderer import COLOURS, GROUPS, SHAPES
 
 __all__ = [
     "BENCHMARKS",
-    "COLOURS",
-    "GROUPS",
-    "SHAPES",
     "AlignedFaces",
     "FaceFolderDataset",
     "FaceFolderError",
     "NamedImages",
     "RecordIODataset",
     "RecordIOError",
-    "ShapesDataset",
     "VerificationDataError",
     "VerificationPairs",
     "align_face",

@@ -19,23 +19,18 @@ from lightning.pytorch.loggers import Logger
 from torch.utils.data import Dataset
 
 from qdgs_lightning.callbacks import QDRefresh
-from qdgs_lightning.cli.commands.search import search as search_command
-from qdgs_lightning.cli.trainer import TrainerCLI
-from qdgs_lightning.datamodules import (
-    FaceDataModule,
-    ShapesDataModule,
-    SyntheticDataModule,
-    SyntheticFaceDataModule,
-)
+from qdgs_lightning.datamodules import FaceDataModule, SyntheticDataModule, SyntheticFaceDataModule
 from qdgs_lightning.doctor.findings import Finding, failure, ok, wrong
 from qdgs_lightning.errors import ConfigError, did_you_mean
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance, GuidanceWrapper, PromptGuidance
 from qdgs_lightning.parsing.config_files import read_yaml
-from qdgs_lightning.parsing.parser import Parser
+from qdgs_lightning.parsing.functions import function_parser
 from qdgs_lightning.parsing.shipped_configs import find_config
 from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import SearchConfig
+from qdgs_lightning.search.run import search as search_command
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
 Command = Literal["fit", "test", "search"]
 _ONLY_SEARCH = ("generator", "guidance", "search", "output")
@@ -135,9 +130,9 @@ class Plan:
     def drawn(self) -> SyntheticDataModule | None:
         """The data, if a generator draws what is trained on."""
         data = None if self.command == "test" else self.data
-        if isinstance(data, ShapesDataModule) and data.second_phase != "pool":
+        if not isinstance(data, SyntheticDataModule) or data.first_synthetic_epoch is None:
             return None
-        return data if isinstance(data, SyntheticDataModule) else None
+        return data
 
     @property
     def batch_size(self) -> int | None:
@@ -408,9 +403,7 @@ def _add_trainer(plan: Plan) -> None:
 
 def _plan_search(plan: Plan, words: list[str]) -> None:
     """Fill in what a search consists of."""
-    parser = Parser(prog="qdgs search", allow_abbrev=False)
-    parser.add_argument("-c", "--config", action="config")
-    parser.add_function_arguments(search_command, as_group=False, sub_configs=True)
+    parser = function_parser(search_command, prog="qdgs search")
     parsed = parser.parse_args(words)
     torch.set_float32_matmul_precision(parsed["float32_matmul_precision"])
     plan.settings = {name: parsed[name] for name in ("evaluations", "accelerator", "devices")}

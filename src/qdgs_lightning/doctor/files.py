@@ -19,23 +19,17 @@ from qdgs_lightning.datasets.verification.folds import (
     why_no_accuracy,
 )
 from qdgs_lightning.doctor.context import Plan
-from qdgs_lightning.doctor.findings import (
-    Finding,
-    failure,
-    missing,
-    ok,
-    size,
-    warning,
-    wrong,
-)
+from qdgs_lightning.doctor.findings import Finding, failure, missing, ok, warning, wrong
 from qdgs_lightning.errors import QDGSError
-from qdgs_lightning.generators import PrincipalEdits, StyleGAN2Generator
+from qdgs_lightning.generators import StyleGAN2Generator
+from qdgs_lightning.identities import PrincipalEdits
 from qdgs_lightning.reporting.loggers import folder_of
 from qdgs_lightning.search import QDSearch
 from qdgs_lightning.search.persistence.resume import evaluations_to_reach
 from qdgs_lightning.search.persistence.tree_file import read_tree
 from qdgs_lightning.tasks import FaceRecognizer, ImplicitTraining
 from qdgs_lightning.utils.checkpoint_io import check_resumable, mismatch, read_checkpoint
+from qdgs_lightning.utils.units import size
 
 _LOADABLE = 2 * 10**9  # bytes of an archive file that is loaded to see if its search can go on
 

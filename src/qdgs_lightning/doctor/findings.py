@@ -178,23 +178,3 @@ def _is_of_hub(error: BaseException) -> bool:
     # open_clip keeps only the text of the hub's error.
     told = "offline mode" in str(error) or "Failed to download file" in str(error)
     return isinstance(error, OfflineModeIsEnabled) or told
-
-
-def size(number: float) -> str:
-    """Write a number of bytes for people, in the units that disks are sold by."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 999.5:  # from there on three digits round to 1000
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 2 * 3600:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} days"

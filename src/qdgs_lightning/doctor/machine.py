@@ -15,11 +15,12 @@ from lightning.pytorch.loggers import WandbLogger
 import qdgs_lightning
 from qdgs_lightning.datamodules import SyntheticFaceDataModule
 from qdgs_lightning.doctor.context import Plan
-from qdgs_lightning.doctor.findings import Finding, ok, size, warning, wrong
+from qdgs_lightning.doctor.findings import Finding, ok, warning, wrong
 from qdgs_lightning.identities.drawer import precision_of
 from qdgs_lightning.reporting.loggers import keep_wandb_offline_without_key
 from qdgs_lightning.search.emitters.factory import ANNEALED_ALGORITHMS, LEARNING_ALGORITHMS
 from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.utils.units import size
 
 _PACKAGES = ("qdgs-lightning", "torch", "lightning", "ribs")
 _COPIES = 3  # of an archive in memory: the search's, the datamodule's, and one while it is saved

@@ -10,12 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qdgs_lightning.datamodules import (
-    FaceDataModule,
-    ShapesDataModule,
-    SyntheticDataModule,
-    SyntheticFaceDataModule,
-)
+from qdgs_lightning.datamodules import FaceDataModule, SyntheticDataModule, SyntheticFaceDataModule
 from qdgs_lightning.doctor.context import Plan
 from qdgs_lightning.doctor.findings import Finding, ok, warning, wrong
 from qdgs_lightning.doctor.throughput import steps_per_epoch
@@ -73,8 +68,8 @@ def check_parts(plan: Plan) -> Iterator[Finding]:
             "add the QDRefresh callback to `trainer.callbacks`",
         )
         return
-    if isinstance(data, ShapesDataModule) and plan.can_draw and plan.can_judge:
-        data.setup("fit")  # raises what the fit would, and renders nothing
+    if plan.can_draw and plan.can_judge:
+        drawn.check_labels()
     told = f"drawn by {type(sampler).__name__}"
     if not isinstance(data, SyntheticFaceDataModule):
         yield ok(subject, told)
@@ -302,8 +297,7 @@ def check_prompts(plan: Plan) -> Iterator[Finding]:
 def check_reload(plan: Plan) -> Iterator[Finding]:
     """Make sure that the trainer asks for new loaders where the data change between epochs."""
     every = plan.settings.get("reload_dataloaders_every_n_epochs", 0)
-    shapes = isinstance(plan.data, ShapesDataModule)
-    if plan.command == "test" or (not shapes and plan.drawn is None):
+    if plan.command == "test" or not isinstance(plan.data, SyntheticDataModule):
         return
     if every != 1:
         yield wrong(

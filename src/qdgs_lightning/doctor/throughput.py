@@ -4,26 +4,24 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator, Sized
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from qdgs_lightning.datamodules import (
-    FaceDataModule,
-    ShapesDataModule,
-    SyntheticDataModule,
-    SyntheticFaceDataModule,
-)
+from qdgs_lightning.datamodules import FaceDataModule, SyntheticDataModule, SyntheticFaceDataModule
 from qdgs_lightning.doctor.context import Plan
-from qdgs_lightning.doctor.findings import Finding, duration, ok, wrong
+from qdgs_lightning.doctor.findings import Finding, ok, wrong
 from qdgs_lightning.generators import Generator, StyleGAN2Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import PriorSampler
 from qdgs_lightning.search.emitters.factory import GRADIENT_ALGORITHMS
 from qdgs_lightning.search.evaluation import evaluate
-from qdgs_lightning.tasks import FaceRecognizer, ShapeClassification
+from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.tasks.examples import HasExamples
+from qdgs_lightning.utils.units import duration
 
 EVALUATED = "evaluations/s"
 DIFFERENTIATED = "evaluations with gradients/s"
@@ -154,12 +152,17 @@ def _training_step(plan: Plan) -> Work | None:
     if isinstance(model, FaceRecognizer) and data is not None:
         if model.make_head is None or plan.num_classes is None:
             return None
-        side, classes, labels = data.image_size, plan.num_classes, 1
+        side, classes = data.image_size, plan.num_classes
         model.head = model.make_head(int(cast(Any, model.backbone).embedding_dim), classes)
         model.head.prepare()
         model.make_fast()
-    elif isinstance(model, ShapeClassification):
-        side, classes, labels = 128, 2, 2
+
+        def examples(n: int) -> tuple[Tensor, ...]:
+            images = torch.rand(n, 3, side, side, generator=random)
+            return images, torch.randint(classes, (n,), generator=random)
+
+    elif isinstance(model, HasExamples):
+        examples = partial(model.example_batch, random=random)
     else:
         return None
     model.to(device).train()
@@ -168,10 +171,7 @@ def _training_step(plan: Plan) -> Work | None:
     half = torch.float16 if precision.startswith("16") and device.type == "cuda" else torch.bfloat16
 
     def work(n: int) -> None:
-        batch = (
-            torch.rand(n, 3, side, side, generator=random).to(device),
-            *(torch.randint(classes, (n,), generator=random).to(device) for _ in range(labels)),
-        )
+        batch = tuple(part.to(device) for part in examples(n))
         with torch.autocast(device.type, dtype=half, enabled="mixed" in precision):
             loss = cast(Any, model).training_step(batch, 0)
         optimizer.zero_grad()
@@ -259,8 +259,7 @@ def _labelling_times(plan: Plan, rates: dict[str, float]) -> list[float]:
 
 def _real_epochs(plan: Plan) -> int:
     """Epochs before the first that draws images."""
-    data = plan.data
-    return data.real_epochs if isinstance(data, ShapesDataModule) else 0
+    return 0 if plan.drawn is None else plan.drawn.first_synthetic_epoch or 0
 
 
 def steps_per_epoch(plan: Plan) -> float | None:

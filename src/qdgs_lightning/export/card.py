@@ -10,8 +10,8 @@ from qdgs_lightning import __version__
 from qdgs_lightning.datasets.resizing import RESIZING
 from qdgs_lightning.export.layout import ExportLayout, IdentitySource
 from qdgs_lightning.export.workspace import ExportOptions
+from qdgs_lightning.reporting.tables import markdown_table
 from qdgs_lightning.search import Archive, Coverage
-from qdgs_lightning.studies.aggregate import markdown_table
 from qdgs_lightning.utils.atomic_files import strict_json
 
 INTENDED_USE = (

@@ -13,7 +13,8 @@ from qdgs_lightning.export.formats import ImageFile
 from qdgs_lightning.export.shards import ExportError
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
-from qdgs_lightning.sampling import IdentityTable, Sampler
+from qdgs_lightning.identities import IdentityTable
+from qdgs_lightning.sampling import Sampler
 from qdgs_lightning.search import Archive
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from qdgs_lightning.doctor.findings import size
 from qdgs_lightning.export.shards import ExportError
 from qdgs_lightning.export.writer import ImageFormat
 from qdgs_lightning.utils.atomic_files import write_json
+from qdgs_lightning.utils.units import size
 
 ExportFormat = Literal["folder", "rec", "webdataset"]
 # What the disk says when there is no room; the last one where it takes no file of that length.

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from qdgs_lightning.sampling import group_by_kmeans, group_by_neighbours
+from qdgs_lightning.identities.grouping import group_by_kmeans, group_by_neighbours
 
 Grouping = Literal["neighbours", "kmeans"]
 

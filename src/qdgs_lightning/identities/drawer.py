@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from qdgs_lightning.datamodules.checks import DataModuleError
-from qdgs_lightning.datamodules.resuming import ResumableLoader, ResumableSampler
+from qdgs_lightning.datasets.checks import DataModuleError
+from qdgs_lightning.datasets.resumable_loading import ResumableLoader, ResumableSampler
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.generators.stylegan2 import FaceAligner, IdentityEdits, StyleGAN2Generator
-from qdgs_lightning.sampling import IdentityTable
+from qdgs_lightning.generators.stylegan2 import StyleGAN2Generator
+from qdgs_lightning.identities.aligner import FaceAligner
+from qdgs_lightning.identities.edits import IdentityEdits
+from qdgs_lightning.identities.report import IdentityTable
 from qdgs_lightning.search.evaluation import device_of
 from qdgs_lightning.utils.precision import Precision, dtype_of
 

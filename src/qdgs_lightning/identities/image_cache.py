@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from qdgs_lightning.datamodules.checks import DataModuleError
+from qdgs_lightning.datasets.checks import DataModuleError
 from qdgs_lightning.identities.drawer import RESIDUES
 
 

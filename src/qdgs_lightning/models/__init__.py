@@ -1,8 +1,5 @@
 """Models: plain modules, images in and numbers out."""
 
-from qdgs_lightning.domains.avatars.annotator import AvatarReader
-from qdgs_lightning.domains.shapes.annotator import ShapeAnnotator
-from qdgs_lightning.domains.shapes.classifier import ShapeClassifier
 from qdgs_lightning.models.backbones.base import Backbone, BackboneError
 from qdgs_lightning.models.backbones.create import create_backbone
 from qdgs_lightning.models.backbones.iresnet import IResNet
@@ -29,7 +26,6 @@ from qdgs_lightning.models.heads import (
 __all__ = [
     "AdaFace",
     "ArcFace",
-    "AvatarReader",
     "Backbone",
     "BackboneError",
     "BackboneWeightsReport",
@@ -43,8 +39,6 @@ __all__ = [
     "MobileFaceNet",
     "NormFace",
     "SampledHead",
-    "ShapeAnnotator",
-    "ShapeClassifier",
     "TimmBackbone",
     "create_backbone",
     "load_backbone_weights",

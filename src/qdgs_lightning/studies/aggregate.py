@@ -108,13 +108,6 @@ def differences(
     return rows
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Lay rows out, the first one being the head."""
-    head, *body = rows
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _by_row(results: Sequence[Result], numbers: Numbers) -> dict[str, dict[str, dict[int, float]]]:
     """Sort numbers by row, arm and seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from qdgs_lightning.export.card import file_hash
 from qdgs_lightning.parsing.class_switches import dropped
 from qdgs_lightning.parsing.config_files import read_yaml
+from qdgs_lightning.parsing.rooms import import_rooms
 from qdgs_lightning.parsing.shipped_configs import find_config
 from qdgs_lightning.studies.runner import TableError
 from qdgs_lightning.utils.atomic_files import write_json
@@ -129,8 +130,7 @@ def fit(config: Config, folder: Path, *, words: Sequence[str] = ()) -> Any:  # n
     Returns:
         The command, with its trainer, model and datamodule.
     """
-    from qdgs_lightning.cli.main import import_rooms
-    from qdgs_lightning.cli.trainer import TrainerCLI
+    from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
     import_rooms()
     shutil.rmtree(folder, ignore_errors=True)

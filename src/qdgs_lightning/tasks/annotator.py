@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar, cast
 
 import lightning as L
@@ -14,15 +13,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from qdgs_lightning.domains.avatars.annotator import ANSWERS, AvatarReader
-from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
-from qdgs_lightning.domains.shapes.annotator import ShapeAnnotator
-from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
 from qdgs_lightning.reporting.figures import confusion_matrices
 from qdgs_lightning.reporting.loggers import log_figure
+from qdgs_lightning.tasks.labelled import Labelled
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 
-Annotated = TypeVar("Annotated", AnnotatedImages, AnnotatedAvatars)
+Annotated = TypeVar("Annotated", bound=Labelled)
 
 UNKNOWN = -1
 """Truth of a question that an image cannot answer."""
@@ -128,35 +124,3 @@ class AnnotatorTraining(L.LightningModule, ABC, Generic[Annotated]):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
         return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)
-
-
-class ShapeAnnotatorTraining(AnnotatorTraining[AnnotatedImages]):
-    """Trains a `ShapeAnnotator` on batches of `AnnotatedRenders`; see `AnnotatorTraining`."""
-
-    answers = MappingProxyType(
-        {"shape": ("triangle", "square", "neither"), "colour": ("red", "blue", "mixed")}
-    )
-
-    def make(self, weights: str | None) -> nn.Module:
-        """Make the annotator."""
-        return ShapeAnnotator(weights)
-
-    def truth(self, batch: AnnotatedImages) -> Sequence[Tensor]:
-        """Say shape and colour."""
-        return batch.shapes, batch.colours
-
-
-class AvatarReaderTraining(AnnotatorTraining[AnnotatedAvatars]):
-    """Trains an `AvatarReader` on batches of `AnnotatedAvatarRenders`; see `AnnotatorTraining`."""
-
-    answers = MappingProxyType(ANSWERS)
-
-    def make(self, weights: str | None) -> nn.Module:
-        """Make the reader."""
-        return AvatarReader(weights)
-
-    def truth(self, batch: AnnotatedAvatars) -> Sequence[Tensor]:
-        """Say the attributes of clear avatars, and of all whether they are junk."""
-        junk = batch.kinds != 0
-        labels = batch.labels.masked_fill(junk.unsqueeze(1), UNKNOWN)
-        return *labels.unbind(1), junk.long()

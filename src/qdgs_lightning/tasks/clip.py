@@ -13,35 +13,22 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from qdgs_lightning.domains.avatars.captions import AVATAR_CAPTIONS, avatar_caption_truth
-from qdgs_lightning.domains.avatars.dataset import ATTRIBUTES
-from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars
-from qdgs_lightning.domains.shapes.captions import CAPTIONS, caption_truth
-from qdgs_lightning.domains.shapes.labelled import AnnotatedImages
 from qdgs_lightning.guidance.clip import (
-    AVATARS_CLIP,
-    SHAPES_CLIP,
     OpenCLIP,
     create_clip,
     create_tokenizer,
     image_statistics,
 )
 from qdgs_lightning.guidance.prompts import (
-    FACE_MEASURES,
-    FACE_OBJECTIVE,
-    SHAPES_MEASURES,
-    SHAPES_OBJECTIVE,
     PromptPair,
     spherical_distance,
 )
+from qdgs_lightning.tasks.labelled import Labelled
 from qdgs_lightning.tasks.optimization import stepped_per_batch
 from qdgs_lightning.utils.seeding import check_seed, seeded_generator
 from qdgs_lightning.weights.files import save_weights
 
-# Of each of `FACE_MEASURES`: the attribute, and the class that its positive prompt describes.
-_FACE_CLASSES = (("skin", "dark"), ("gender", "masculine"), ("hair", "long"), ("age", "young"))
-
-Annotated = TypeVar("Annotated", AnnotatedImages, AnnotatedAvatars)
+Annotated = TypeVar("Annotated", bound=Labelled)
 
 
 def contrastive_loss(similarities: Tensor, truth: Tensor) -> Tensor:
@@ -182,61 +169,3 @@ class CLIPTraining(L.LightningModule, ABC, Generic[Annotated]):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build what was injected."""
         return stepped_per_batch(self.parameters(), self.optimizer, self.scheduler)
-
-
-class ShapesCLIPTraining(CLIPTraining[AnnotatedImages]):
-    """Trains the shapes' CLIP on batches of `AnnotatedRenders`; see `CLIPTraining`.
-
-    In validation ``val/shape`` and ``val/colour`` are accuracies on clear shapes, and
-    ``val/objective`` is the probability that a clear shape has a higher objective than a piece of
-    junk.
-    """
-
-    model_name = SHAPES_CLIP
-    sentences = CAPTIONS
-    prompts = (SHAPES_OBJECTIVE, *SHAPES_MEASURES)
-    answer_names = ("colour", "shape", "objective")
-
-    def truth(self, batch: AnnotatedImages, captions: Tensor) -> Tensor:
-        """Say which captions are true; see `CLIPTraining.truth`."""
-        return caption_truth(AnnotatedImages(*(field.cpu() for field in batch)), captions)
-
-    def answers(self, batch: AnnotatedImages, values: Tensor) -> dict[str, Tensor]:
-        """Judge the published prompts; see `CLIPTraining.answers`."""
-        regular, colour, shape = values.unbind(dim=1)
-        clear = batch.kinds == 0
-        return {
-            "colour": (colour[clear] >= 0) == (batch.colours[clear] == 1),
-            "shape": (shape[clear] >= 0) == (batch.shapes[clear] == 1),
-            "objective": regular[clear].unsqueeze(1) < regular[~clear],
-        }
-
-
-class AvatarsCLIPTraining(CLIPTraining[AnnotatedAvatars]):
-    """Trains the avatars' CLIP on batches of `AnnotatedAvatarRenders`; see `CLIPTraining`.
-
-    In validation ``val/<attribute>`` is the accuracy of a published pair of prompts on clear
-    avatars that are of either class and not in between, and ``val/objective`` the probability that
-    a clear avatar has a higher objective than a piece of junk.
-    """
-
-    model_name = AVATARS_CLIP
-    sentences = AVATAR_CAPTIONS
-    prompts = (FACE_OBJECTIVE, *FACE_MEASURES)
-    answer_names = ("objective", *(name for name, _ in _FACE_CLASSES))
-
-    def truth(self, batch: AnnotatedAvatars, captions: Tensor) -> Tensor:
-        """Say which captions are true; see `CLIPTraining.truth`."""
-        return avatar_caption_truth(AnnotatedAvatars(*(field.cpu() for field in batch)), captions)
-
-    def answers(self, batch: AnnotatedAvatars, values: Tensor) -> dict[str, Tensor]:
-        """Judge the published prompts; see `CLIPTraining.answers`."""
-        clear = batch.kinds == 0
-        detailed = values[:, 0]
-        right = {"objective": detailed[clear].unsqueeze(1) < detailed[~clear]}
-        for (name, towards), value in zip(_FACE_CLASSES, values[:, 1:].unbind(1), strict=True):
-            classes = ATTRIBUTES[name]
-            labels = batch.labels[:, list(ATTRIBUTES).index(name)]
-            either = clear & ((labels == 0) | (labels == len(classes) - 1))
-            right[name] = (value[either] < 0) == (labels[either] == classes.index(towards))
-        return right

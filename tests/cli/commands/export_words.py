@@ -39,7 +39,7 @@ def write_config(folder: Path, *, archive: Path) -> list[str]:
         "model": {"class_path": "tests.boring.BoringTask", "init_args": {"lr": 0.1}},
         "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "max_epochs": 2},
         "data": {
-            "class_path": "tests.commands.identity_data.NoiseIdentities",
+            "class_path": "tests.cli.commands.identity_data.NoiseIdentities",
             "init_args": {"sampler": {"class_path": "ArchiveSampler", "init_args": {"bins": BINS}}},
         },
         "ckpt_path": None,

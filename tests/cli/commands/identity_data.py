@@ -7,7 +7,8 @@ from torch import Tensor
 
 from qdgs_lightning.datamodules import SyntheticDataModule
 from qdgs_lightning.generators import Generator
-from qdgs_lightning.sampling import IdentityTable, Sampler
+from qdgs_lightning.identities import IdentityTable
+from qdgs_lightning.sampling import Sampler
 from tests.toys import ToyGuidance
 
 SIDE = 16

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from qdgs_lightning.cli.commands.avatars_data import GROUPS, benchmark_people
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.datasets import RecordIODataset, load_benchmarks
 from qdgs_lightning.domains.avatars.dataset import Population
+from qdgs_lightning.domains.avatars.make_dataset import GROUPS, benchmark_people
 from qdgs_lightning.domains.avatars.people import AvatarPeople
 
 SMALL = ("--identities", "12", "--images_per_identity", "3", "--pairs", "40", "--image_size", "64")

@@ -7,7 +7,8 @@ import torch
 
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.domains.avatars.dataset import style_attributes
-from qdgs_lightning.generators import FileEdits, StyleGAN2Generator
+from qdgs_lightning.generators import StyleGAN2Generator
+from qdgs_lightning.identities import FileEdits
 
 
 def test_edits_change_the_view_and_nothing_else(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from scipy import stats
 
-from qdgs_lightning.cli.commands.avatars_data import avatars_data
 from qdgs_lightning.cli.main import main
-from qdgs_lightning.cli.trainer import TrainerCLI
 from qdgs_lightning.domains.avatars.dataset import ATTRIBUTES
+from qdgs_lightning.domains.avatars.make_dataset import avatars_data
 from qdgs_lightning.domains.avatars.study_report import accuracies, markdown
 from qdgs_lightning.studies.aggregate import differences, rows_of
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SYNTHETIC = {"identities": 6, "slots": 6, "batch_size": 16}

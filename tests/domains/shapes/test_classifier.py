@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qdgs_lightning.models import ShapeClassifier
+from qdgs_lightning.domains.shapes import ShapeClassifier
 
 
 def test_has_the_published_convolutions() -> None:

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from qdgs_lightning.datamodules import DataModuleError, LatentBatch, ShapesDataModule
-from qdgs_lightning.datasets import ShapesDataset
+from qdgs_lightning.datamodules import DataModuleError, LatentBatch
+from qdgs_lightning.domains.shapes import ShapeClassification, ShapesDataModule, ShapesDataset
 from qdgs_lightning.domains.shapes.datamodule import SecondPhase
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.sampling import (
@@ -20,7 +20,6 @@ from qdgs_lightning.sampling import (
     MeasureBins,
     RejectionSampler,
 )
-from qdgs_lightning.tasks import ShapeClassification
 from qdgs_lightning.utils.seeding import seeded_generator
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qdgs_lightning.cli.commands.shapes_demo import _table
+from qdgs_lightning.domains.shapes.demo import _table
 from qdgs_lightning.domains.shapes.published_results import shipped_intervals, write_summary
 from qdgs_lightning.domains.shapes.study_report import markdown
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from qdgs_lightning.datamodules import AnnotatedRenders, BiasedRenders, DataModuleError
+from qdgs_lightning.datamodules import DataModuleError
+from qdgs_lightning.domains.shapes import AnnotatedRenders, BiasedRenders
 from qdgs_lightning.errors import QDGSError
 from tests.boring import BoringTask
 

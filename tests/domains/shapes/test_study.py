@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qdgs_lightning.cli.commands.shapes_table import _missing
 from qdgs_lightning.cli.main import main
-from qdgs_lightning.cli.trainer import TrainerCLI
-from qdgs_lightning.datasets import GROUPS
+from qdgs_lightning.domains.shapes import GROUPS
+from qdgs_lightning.domains.shapes.study import _missing
 from qdgs_lightning.domains.shapes.study_stages import ArchiveOf, Arm, Experiment, PhaseOne, Run
 from qdgs_lightning.studies.runner import end_with_parent
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
 CLASSIFIER = {"class_path": "qdgs_lightning.models.ShapeClassifier", "init_args": {"hidden": 4}}
 BINS = [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from qdgs_lightning.audits import corrected
-from qdgs_lightning.datasets import ShapesDataset
+from qdgs_lightning.domains.shapes import ShapesDataset
 from qdgs_lightning.domains.shapes.study_pools import (
     JUNK,
     audit,

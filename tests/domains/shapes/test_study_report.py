@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy import stats
 
-from qdgs_lightning.datasets import GROUPS
+from qdgs_lightning.domains.shapes import GROUPS
 from qdgs_lightning.domains.shapes.study_report import by_bias, markdown, ordered, terminal_table
 from qdgs_lightning.studies.aggregate import Interval, Result, differences, rows_of
 

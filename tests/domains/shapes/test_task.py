@@ -8,12 +8,14 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from qdgs_lightning.callbacks import QDRefresh
-from qdgs_lightning.datamodules import ShapesDataModule
-from qdgs_lightning.datasets import ShapesDataset
-from qdgs_lightning.models import ShapeClassifier
+from qdgs_lightning.domains.shapes import (
+    ShapeClassification,
+    ShapeClassifier,
+    ShapesDataModule,
+    ShapesDataset,
+)
 from qdgs_lightning.sampling import ArchiveSampler
 from qdgs_lightning.search import SearchConfig
-from qdgs_lightning.tasks import ShapeClassification
 from qdgs_lightning.utils.seeding import HELD_OUT
 from tests.patches import SHAPE_AND_COLOUR, PatchGenerator, PatchGuidance
 

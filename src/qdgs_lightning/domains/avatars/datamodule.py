@@ -3,10 +3,10 @@
 import torch
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_share
+from qdgs_lightning.datamodules.renders import Renders
+from qdgs_lightning.datasets.checks import DataModuleError, check_share
 from qdgs_lightning.domains.avatars.dataset import LatentImages, Population, draw_latent_images
 from qdgs_lightning.domains.avatars.labelled import AnnotatedAvatars, render_annotated_avatars
-from qdgs_lightning.domains.shapes.renders import Renders
 
 
 class AvatarRenders(Renders[LatentImages]):

@@ -6,9 +6,10 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from qdgs_lightning.audits import AvatarAnnotator, Confusion
+from qdgs_lightning.audits import Confusion
 from qdgs_lightning.audits.shares import corrected
 from qdgs_lightning.datamodules import SyntheticFaceDataModule
+from qdgs_lightning.domains.avatars.audit import AvatarAnnotator
 from qdgs_lightning.domains.avatars.dataset import ATTRIBUTES
 from qdgs_lightning.domains.avatars.labelled import render_annotated_avatars
 from qdgs_lightning.identities.drawer import FaceDrawer

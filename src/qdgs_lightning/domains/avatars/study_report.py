@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from qdgs_lightning.reporting.tables import markdown_table
 from qdgs_lightning.studies.aggregate import (
     Numbers,
     Result,
     differences,
-    markdown_table,
     opening,
     rows_of,
     unit,

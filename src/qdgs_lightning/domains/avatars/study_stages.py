@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qdgs_lightning.cli.commands.avatars_data import avatars_data
+from qdgs_lightning.domains.avatars.make_dataset import avatars_data
 from qdgs_lightning.studies.aggregate import read_results
 from qdgs_lightning.studies.config import Config, find_refresh, fit, read_configs
 from qdgs_lightning.utils.atomic_files import replacing, write_json

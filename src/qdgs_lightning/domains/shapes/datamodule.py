@@ -7,10 +7,10 @@ from typing import Literal, cast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules.checks import DataModuleError, check_reload
 from qdgs_lightning.datamodules.synthetic import LatentBatch, SyntheticDataModule
-from qdgs_lightning.datasets import GROUPS, ShapesDataset
-from qdgs_lightning.domains.shapes.dataset import check_bias
+from qdgs_lightning.datasets.checks import DataModuleError, check_reload
+from qdgs_lightning.domains.shapes.dataset import ShapesDataset, check_bias
+from qdgs_lightning.domains.shapes.renderer import GROUPS
 from qdgs_lightning.generators import Generator
 from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.sampling import Sampler
@@ -97,12 +97,25 @@ class ShapesDataModule(SyntheticDataModule):
         check_reload(self.trainer)
         if self.second_phase == "pool":
             self.prepare_synthesis()
-            bins = [] if self.sampler is None else self.sampler.joint.bins
-            if [len(bin_.intervals) for bin_ in bins] != [2, 2]:
-                raise DataModuleError(
-                    "The second phase 'pool' needs `data.init_args.sampler` with two bins of two "
-                    "intervals each, of shape and of colour, in this order."
-                )
+            self.check_labels()
+
+    @property
+    def first_synthetic_epoch(self) -> int | None:
+        """First epoch that draws synthetic images; None where none ever does."""
+        return self.real_epochs if self.second_phase == "pool" else None
+
+    def check_labels(self) -> None:
+        """Check that the sampler's bins are shape and colour.
+
+        Raises:
+            DataModuleError: They are others.
+        """
+        bins = [] if self.sampler is None else self.sampler.joint.bins
+        if [len(bin_.intervals) for bin_ in bins] != [2, 2]:
+            raise DataModuleError(
+                "The second phase 'pool' needs `data.init_args.sampler` with two bins of two "
+                "intervals each, of shape and of colour, in this order."
+            )
 
     def train_dataloader(self) -> ShapesLoader:
         """Load what the trainer's epoch is to learn from.

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from qdgs_lightning.audits.shares import corrected
 from qdgs_lightning.datamodules import SyntheticDataModule
-from qdgs_lightning.datasets import GROUPS
 from qdgs_lightning.domains.shapes.annotator import ShapeAnnotator
 from qdgs_lightning.domains.shapes.labelled import render_annotated
+from qdgs_lightning.domains.shapes.renderer import GROUPS
 from qdgs_lightning.utils.atomic_files import replacing
 from qdgs_lightning.utils.seeding import HELD_OUT, seeded_generator
 

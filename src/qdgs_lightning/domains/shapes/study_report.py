@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from qdgs_lightning.datasets import GROUPS
+from qdgs_lightning.domains.shapes.renderer import GROUPS
 from qdgs_lightning.domains.shapes.study_stages import ARMS
+from qdgs_lightning.reporting.tables import markdown_table
 from qdgs_lightning.studies.aggregate import (
     Interval,
     Numbers,
     Result,
     differences,
-    markdown_table,
     opening,
     rows_of,
     unit,

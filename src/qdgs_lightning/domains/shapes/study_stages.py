@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from qdgs_lightning.parsing.functions import function_parser, parse_arguments
+from qdgs_lightning.parsing.rooms import import_rooms
+from qdgs_lightning.search.run import search
 from qdgs_lightning.studies.aggregate import read_results
 from qdgs_lightning.studies.config import Config, fit, read_configs, refresh_of, written
 from qdgs_lightning.utils.atomic_files import replacing, write_json
@@ -103,8 +106,6 @@ class ArchiveOf:
 
     def run(self, experiment: Experiment) -> None:
         """Spend at once what a fit would spend on its first fill and all refreshes."""
-        from qdgs_lightning.cli.main import main
-
         config = experiment.config("qd")
         refresh = refresh_of(config, arm="shapes_qd")["init_args"]
         every, epochs = refresh.get("every_n_epochs"), config["trainer"]["max_epochs"]
@@ -121,7 +122,9 @@ class ArchiveOf:
             "accelerator": config["trainer"].get("accelerator", "cpu"),
         }
         folder = experiment.output / "logs" / f"archive_s{self.seed}"
-        main(["search", "--config", str(written(folder, words))])
+        parser = function_parser(search, prog="qdgs search")
+        import_rooms()
+        search(**parse_arguments(parser, search, ["--config", str(written(folder, words))]))
         os.replace(unfinished, path)
 
     def outcome(self, experiment: Experiment) -> str:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from qdgs_lightning.datasets import GROUPS
+from qdgs_lightning.domains.shapes.classifier import ShapeClassifier
+from qdgs_lightning.domains.shapes.renderer import GROUPS
 from qdgs_lightning.metrics import GroupAccuracy
-from qdgs_lightning.models import ShapeClassifier
 from qdgs_lightning.reporting.figures import group_bars
 from qdgs_lightning.reporting.loggers import log_figure
 
@@ -77,6 +77,11 @@ class ShapeClassification(LightningModule):
             figure = group_bars({"test": bars}, chance=0.5)
             log_figure(self.trainer, "test/groups", figure, step=self.trainer.global_step)
         self.test_accuracy.reset()
+
+    def example_batch(self, n: int, *, random: torch.Generator) -> tuple[Tensor, ...]:
+        """Make a batch without meaning; see `HasExamples`."""
+        labels = torch.randint(2, (2, n), generator=random)
+        return torch.rand(n, 3, 128, 128, generator=random), *labels
 
     def configure_optimizers(self) -> Optimizer:
         """Make the optimiser that was asked for."""

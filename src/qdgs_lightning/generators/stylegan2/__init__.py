@@ -9,20 +9,10 @@ from qdgs_lightning.generators.stylegan2.io.checkpoint import (
     save_stylegan2,
 )
 from qdgs_lightning.generators.stylegan2.network import StyleGAN2, StyleGAN2Error
-from qdgs_lightning.identities.aligner import FaceAligner
-from qdgs_lightning.identities.edits import (
-    FileEdits,
-    IdentityEdits,
-    PrincipalEdits,
-)
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
-    "FaceAligner",
-    "FileEdits",
-    "IdentityEdits",
-    "PrincipalEdits",
     "StyleGAN2",
     "StyleGAN2Error",
     "StyleGAN2Generator",

@@ -26,13 +26,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
 from qdgs_lightning.callbacks import ConfiguredRates, EmbeddingWriter
-from qdgs_lightning.cli.interruptions import (
-    Interrupted,
-    of_fit,
-    of_look,
-    terminate_left_to_slurm,
-)
-from qdgs_lightning.cli.run_folders import free_folder, placed, read_record, run_of, write_record
 from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.parsing.parser import Parser
@@ -53,6 +46,19 @@ from qdgs_lightning.reporting.wandb_runs import (
     save_dir_of_wandb,
 )
 from qdgs_lightning.tasks import FaceRecognizer
+from qdgs_lightning.trainer.interruptions import (
+    Interrupted,
+    of_fit,
+    of_look,
+    terminate_left_to_slurm,
+)
+from qdgs_lightning.trainer.run_folders import (
+    free_folder,
+    placed,
+    read_record,
+    run_of,
+    write_record,
+)
 from qdgs_lightning.utils.atomic_files import replacing
 from qdgs_lightning.utils.checkpoint_io import keep_checkpoints_whole, mismatch, read_checkpoint
 from qdgs_lightning.utils.precision import MatmulPrecision
@@ -385,8 +391,8 @@ class TrainerCLI(LightningCLI):
         Raises:
             QDGSError: Data, weights or a checkpoint are missing, or do not fit together.
         """
-        from qdgs_lightning.cli.commands.doctor import refuse_unready
         from qdgs_lightning.doctor.context import plan_of
+        from qdgs_lightning.doctor.run import refuse_unready
 
         if subcommand == "fit":
             refuse_unready(plan_of(self))

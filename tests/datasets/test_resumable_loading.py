@@ -11,7 +11,7 @@ from torch.optim import SGD
 from torch.utils.data import DataLoader, TensorDataset
 
 from qdgs_lightning.datamodules import FaceDataModule
-from qdgs_lightning.datamodules.resuming import ResumableLoader, ResumableSampler
+from qdgs_lightning.datasets.resumable_loading import ResumableLoader, ResumableSampler
 from qdgs_lightning.sampling import PriorSampler
 from tests.datamodules.test_faces import Recorder, trainer
 from tests.faces import write_training_set

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from qdgs_lightning.cli import main as cli
-from qdgs_lightning.cli.interruptions import (
+from qdgs_lightning.cli.main import main
+from qdgs_lightning.parsing import rooms
+from qdgs_lightning.trainer.interruptions import (
     Interrupted,
     ended_by_terminate,
     line,
     saying_what_is_kept,
     terminate_left_to_slurm,
 )
-from qdgs_lightning.cli.main import main
 from qdgs_lightning.utils.checkpoint_io import read_checkpoint
 from tests.cli.test_main import CONFIG, written
 from tests.doctor.test_run import SEARCH
@@ -144,7 +144,7 @@ def test_an_interruption_before_the_work_names_the_line(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "import_rooms", interrupt)
+    monkeypatch.setattr(rooms, "import_rooms", interrupt)
     with pytest.raises(SystemExit) as ended:
         main(["fit", "--config", "a file.yaml"])
     assert ended.value.code == 130

@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import ConstantLR
 from torch.utils.data import DataLoader
 
-from qdgs_lightning.datamodules import AvatarRenders
+from qdgs_lightning.domains.avatars import AvatarRenders, StyleGAN2Regression
 from qdgs_lightning.domains.avatars.dataset import (
     NORMALS,
     Population,
@@ -21,7 +21,6 @@ from qdgs_lightning.domains.avatars.dataset import (
 )
 from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.generators.stylegan2 import StyleGAN2Error
-from qdgs_lightning.tasks import StyleGAN2Regression
 
 
 def _task(*, half_size_epochs: int = 0) -> StyleGAN2Regression:

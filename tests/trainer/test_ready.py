@@ -8,8 +8,8 @@ import torch
 
 from qdgs_lightning.cli.main import main
 from tests.cli.test_main import CONFIG, WANDB, complaint, runs, written
-from tests.cli.test_trainer import FACES
 from tests.faces import jpegs, portraits
+from tests.trainer.test_trainer_cli import FACES
 
 FIT = (
     FACES.replace(

@@ -8,7 +8,7 @@ import pytest
 from jsonargparse import dict_to_namespace
 
 from qdgs_lightning.cli.main import main
-from qdgs_lightning.cli.run_folders import free_folder, placed, read_record, run_of
+from qdgs_lightning.trainer.run_folders import free_folder, placed, read_record, run_of
 from tests.cli.test_main import CONFIG, WANDB, metric, runs, saved, written
 from tests.reporting.test_wandb_offline import synced
 from tests.wandb_server import server_that_takes_all

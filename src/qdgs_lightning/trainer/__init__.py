@@ -1,0 +1,1 @@
+"""Trainer commands: what `qdgs fit`, `validate`, `test` and `predict` do beyond LightningCLI."""
