@@ -28,10 +28,11 @@ demo: setup ## Train and test on the shapes without, with random and with qualit
 demo-faces: setup ## Train and test on avatars after nothing, plain and even synthetic faces; prints a table
 	$(BIN)/qdgs avatars-table --seeds 1 --output runs/avatars_demo
 
-check: setup ## Check style, types and the container files
+check: setup ## Check style, types, layers and the container files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker/compose.yaml
 

@@ -82,7 +82,7 @@ class Lenient(BoringTask):
 
 
 def test_what_a_task_accepts_goes_on_being_accepted() -> None:
-    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.trainer.test_trainer_cli.Lenient"))
+    config = written(CONFIG.replace("tests.boring.BoringTask", f"{__name__}.Lenient"))
     weights = {"line.weight": torch.tensor([[1.0, 1.0]]), "old.weight": torch.zeros(7)}
     version = importlib.metadata.version("lightning")
     torch.save({"state_dict": weights, "pytorch-lightning_version": version}, "old.ckpt")
@@ -101,7 +101,7 @@ class Broken(BoringTask):
 def test_other_errors_of_a_test_stay_what_they_are() -> None:
     main(["fit", "--config", written(CONFIG)])
     (path,) = (runs()[0] / "checkpoints").glob("*.ckpt")
-    config = written(CONFIG.replace("tests.boring.BoringTask", "tests.trainer.test_trainer_cli.Broken"))
+    config = written(CONFIG.replace("tests.boring.BoringTask", f"{__name__}.Broken"))
     with pytest.raises(RuntimeError, match="no matter of weights"):
         main(["test", "--config", config, "--ckpt_path", str(path)])
 

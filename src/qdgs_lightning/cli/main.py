@@ -90,11 +90,12 @@ def _dispatch(words: list[str]) -> None:
     elif command == "--version":
         print(f"qdgs-lightning {__version__}")
     elif command in TRAINER_COMMANDS:
+        from qdgs_lightning.doctor.run import refuse_unready
         from qdgs_lightning.parsing.rooms import import_rooms
         from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 
         import_rooms()
-        TrainerCLI(words)
+        TrainerCLI(words, preflight=refuse_unready)
     elif command == "doctor":  # its options are those of fit or search, and two of its own
         from qdgs_lightning.cli.commands.doctor import doctor
         from qdgs_lightning.parsing.rooms import import_rooms

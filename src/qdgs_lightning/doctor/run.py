@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qdgs_lightning.doctor.context import Plan, leaving_no_trace, make_plan
+from qdgs_lightning.datamodules import FaceBenchmarks
+from qdgs_lightning.doctor.context import Plan, leaving_no_trace, make_plan, plan_of
 from qdgs_lightning.doctor.files import (
     check_archive_file,
     check_benchmarks,
@@ -48,6 +49,7 @@ from qdgs_lightning.doctor.match import (
 )
 from qdgs_lightning.doctor.throughput import make_probe
 from qdgs_lightning.errors import ConfigError, QDGSError
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 from qdgs_lightning.utils.atomic_files import write_json
 
 _log = logging.getLogger(__name__)
@@ -94,15 +96,24 @@ BEFORE_A_FIT = (
 )
 
 
-def refuse_unready(plan: Plan) -> None:
-    """Go through the checks that take no time, before a fit writes anything.
+def refuse_unready(cli: TrainerCLI, subcommand: str) -> None:
+    """Go through the checks that take no time, before a Trainer command writes anything.
 
     Args:
-        plan: The fit, its parts built.
+        cli: The command, its parts built.
+        subcommand: ``fit``, ``validate``, ``test`` or ``predict``.
 
     Raises:
         QDGSError: Something stands in the way; the first such thing that is found.
     """
+    if subcommand == "fit":
+        _refuse_unready_fit(plan_of(cli))
+    if isinstance(cli.datamodule, FaceBenchmarks):
+        cli.datamodule.open_benchmarks(subcommand)
+
+
+def _refuse_unready_fit(plan: Plan) -> None:
+    """Raise the first thing that stands in the way of a fit."""
     for name, check in CHECKS:
         if name not in BEFORE_A_FIT:
             continue

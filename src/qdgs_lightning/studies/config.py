@@ -9,12 +9,14 @@ from typing import Any
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
+from qdgs_lightning.doctor.run import refuse_unready
 from qdgs_lightning.export.card import file_hash
 from qdgs_lightning.parsing.class_switches import dropped
 from qdgs_lightning.parsing.config_files import read_yaml
 from qdgs_lightning.parsing.rooms import import_rooms
 from qdgs_lightning.parsing.shipped_configs import find_config
 from qdgs_lightning.studies.runner import TableError
+from qdgs_lightning.trainer.trainer_cli import TrainerCLI
 from qdgs_lightning.utils.atomic_files import write_json
 from qdgs_lightning.weights import resolve_weights
 
@@ -130,8 +132,6 @@ def fit(config: Config, folder: Path, *, words: Sequence[str] = ()) -> Any:  # n
     Returns:
         The command, with its trainer, model and datamodule.
     """
-    from qdgs_lightning.trainer.trainer_cli import TrainerCLI
-
     import_rooms()
     shutil.rmtree(folder, ignore_errors=True)
     config["trainer"] |= {
@@ -149,7 +149,8 @@ def fit(config: Config, folder: Path, *, words: Sequence[str] = ()) -> Any:  # n
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    return TrainerCLI(["fit", "--config", str(written(folder, config)), *words])
+    words = ["fit", "--config", str(written(folder, config)), *words]
+    return TrainerCLI(words, preflight=refuse_unready)
 
 
 def written(folder: Path, config: Config) -> Path:

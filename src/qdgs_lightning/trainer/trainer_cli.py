@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
 from qdgs_lightning.callbacks import ConfiguredRates, EmbeddingWriter
-from qdgs_lightning.datamodules.face_benchmarks import FaceBenchmarks
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.parsing.parser import Parser
 from qdgs_lightning.parsing.saved_configs import folder_note
@@ -64,6 +63,7 @@ from qdgs_lightning.utils.checkpoint_io import keep_checkpoints_whole, mismatch,
 from qdgs_lightning.utils.precision import MatmulPrecision
 from qdgs_lightning.utils.remarks import without_remarks
 
+Preflight = Callable[["TrainerCLI", str], None]
 _CONVERTING = ("16-true", "bf16-true", "64-true", "64", 64)
 _RESUMABLE = ("last", "hpc")  # names by which Lightning finds a checkpoint of the folder of a fit
 
@@ -120,10 +120,15 @@ class TrainerCLI(LightningCLI):
 
     Args:
         args: The command and its options; those of the process where None.
+        preflight: Called with this command and the name of its subcommand when all parts are built
+            and before a logger opens a run or makes its folder; raises what stands in the way.
     """
 
-    def __init__(self, args: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, args: Sequence[str] | None = None, *, preflight: Preflight | None = None
+    ) -> None:
         self.words = sys.argv[1:] if args is None else list(args)
+        self._preflight = preflight
         try:
             self._run(args)
         except BaseException:
@@ -262,7 +267,8 @@ class TrainerCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path")
         if subcommand != "fit" and path is None:
             self._name_weights()
-        self._refuse_unready(subcommand)
+        if self._preflight is not None:
+            self._preflight(self, subcommand)
         self._name_wandb_run(subcommand)
         try:
             with self._saying_what_is_kept(subcommand):
@@ -384,20 +390,6 @@ class TrainerCLI(LightningCLI):
         if path is None or "://" in path or (command == "fit" and path in _RESUMABLE):
             return
         read_checkpoint(Path(path))
-
-    def _refuse_unready(self, subcommand: str) -> None:
-        """End a command that cannot succeed before a logger opens a run or makes its folder.
-
-        Raises:
-            QDGSError: Data, weights or a checkpoint are missing, or do not fit together.
-        """
-        from qdgs_lightning.doctor.context import plan_of
-        from qdgs_lightning.doctor.run import refuse_unready
-
-        if subcommand == "fit":
-            refuse_unready(plan_of(self))
-        if isinstance(self.datamodule, FaceBenchmarks):
-            self.datamodule.open_benchmarks(subcommand)
 
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:

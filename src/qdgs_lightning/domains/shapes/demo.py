@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 
+from qdgs_lightning.doctor.run import refuse_unready
 from qdgs_lightning.domains.shapes.published_results import shipped_intervals
 from qdgs_lightning.errors import ConfigError
 from qdgs_lightning.reporting.figures import group_bars
@@ -74,7 +75,7 @@ def shapes_demo(
         words = ["test", *layers, "--ckpt_path", str(checkpoint)]
         console.print(f"\n[bold]$ qdgs {' '.join(words)}[/bold]")
         with _output_apart(log, console):
-            test = TrainerCLI(words)
+            test = TrainerCLI(words, preflight=refuse_unready)
         accuracies[arm] = {
             name.removeprefix("test/").replace("_", " "): float(value)
             for name, value in test.trainer.callback_metrics.items()
@@ -106,7 +107,7 @@ class _ShownFit(TrainerCLI):
     def __init__(self, args: list[str], *, name: str, file: IO[str]) -> None:
         self._epochs = _Epochs(name, file)
         with self._epochs:
-            super().__init__(args)
+            super().__init__(args, preflight=refuse_unready)
 
     def before_fit(self) -> None:
         """Let epochs be counted, a first fill being part of the first."""
