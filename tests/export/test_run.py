@@ -18,8 +18,8 @@ from qdgs_lightning.datamodules.synthetic_faces import SyntheticFaceDataModule
 from qdgs_lightning.datasets import FaceFolderDataset, RecordIODataset
 from qdgs_lightning.datasets.image_decoding import decode_rgb
 from qdgs_lightning.search import Archive
+from tests.audits.identity_data import NoiseGenerator, NoiseIdentities
 from tests.cli.commands.export_words import card, data, sampler, tree, write_archive, write_config
-from tests.cli.commands.identity_data import NoiseGenerator, NoiseIdentities
 from tests.toys import ToyGuidance
 
 SMALL = {"identities": 12, "align": "none", "image_size": 16, "num_workers": 0}
@@ -191,7 +191,7 @@ def test_identities_of_synthetic_faces_keep_the_classes_of_a_checkpoint(
     words: list[str], archive: Path
 ) -> None:
     content = yaml.safe_load(Path("config.yaml").read_text())
-    generator = {"class_path": "tests.cli.commands.identity_data.NoiseGenerator"}
+    generator = {"class_path": "tests.audits.identity_data.NoiseGenerator"}
     content["data"] = {
         "class_path": "SyntheticFaceDataModule",
         "init_args": {

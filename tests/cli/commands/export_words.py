@@ -10,7 +10,7 @@ import yaml
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.sampling import ArchiveSampler, MeasureBins
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
-from tests.cli.commands.identity_data import NoiseGenerator, NoiseIdentities
+from tests.audits.identity_data import NoiseGenerator, NoiseIdentities
 from tests.toys import ToyGuidance
 
 INF = float("inf")
@@ -39,7 +39,7 @@ def write_config(folder: Path, *, archive: Path) -> list[str]:
         "model": {"class_path": "tests.boring.BoringTask", "init_args": {"lr": 0.1}},
         "trainer": {"accelerator": "cpu", "devices": 1, "strategy": "auto", "max_epochs": 2},
         "data": {
-            "class_path": "tests.cli.commands.identity_data.NoiseIdentities",
+            "class_path": "tests.audits.identity_data.NoiseIdentities",
             "init_args": {"sampler": {"class_path": "ArchiveSampler", "init_args": {"bins": BINS}}},
         },
         "ckpt_path": None,

@@ -259,7 +259,7 @@ def test_nonsense_costs_one_sentence_and_writes_nothing(tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("image,skin\n0,light\n")
     tabled = {"class_path": "ImageSet", "init_args": {"path": "x", "labels": str(table)}}
-    wrong = {"class_path": "tests.cli.commands.test_audit.Wrong"}
+    wrong = {"class_path": "tests.audits.test_run.Wrong"}
     for settings, complaint in (
         ({"source": PRIOR}, "Nobody says what the images of 'prior' show"),
         ({"source": PRIOR, "annotator": ANNOTATOR, "versus": PRIOR}, "Both sources are called"),

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.guidance import Evaluation
+from tests.audits.test_run import BINS
 from tests.cli.commands.face_sets import contents, photos
-from tests.cli.commands.test_audit import BINS
 from tests.toys import ToyGuidance
 
 
@@ -48,7 +48,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     photos(Path("one"), [3, 4])
     photos(Path("two"), [1, 39])
-    guidance = {"class_path": "tests.cli.commands.test_audit_resuming.Counting"}
+    guidance = {"class_path": "tests.audits.test_run_resuming.Counting"}
     annotator = {"class_path": "PromptAnnotator", "init_args": {"guidance": guidance, "bins": BINS}}
     settings = {
         "source": {"class_path": "ImageSet", "init_args": {"path": "one", "units": "images"}},
