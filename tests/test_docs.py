@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import pairwise
@@ -248,6 +249,12 @@ def test_yaml_and_python_of_pages_are_whole() -> None:
                 for room, names in re.findall(r"^from (qdgs_\S+) import (.+)$", body, re.MULTILINE):
                     module = import_module(room)
                     assert all(hasattr(module, name) for name in names.split(", ")), names
+
+
+def test_architecture_names_rooms_in_the_order_of_their_layers() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert named == settings["contracts"][0]["layers"][::-1]
 
 
 def navigated(part: object) -> list[str]:
