@@ -16,7 +16,7 @@ from qdgs_lightning.datasets.resizing import fit_square
 from qdgs_lightning.datasets.sample import sample_pairs
 from qdgs_lightning.models import IResNet, create_backbone
 from qdgs_lightning.tasks import FaceRecognizer
-from tests.cli.commands.face_sets import complaint
+from tests.datasets.face_sets import complaint
 from tests.faces import write_training_set
 
 SMALL = {"layers": [1, 1, 1, 1], "width": 8, "embedding_dim": 16, "image_size": 16}

@@ -9,7 +9,7 @@ from torch import Tensor
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.guidance import Evaluation
 from tests.audits.test_run import BINS
-from tests.cli.commands.face_sets import contents, photos
+from tests.datasets.face_sets import contents, photos
 from tests.toys import ToyGuidance
 
 

@@ -17,7 +17,7 @@ from qdgs_lightning.audits import Annotator, Attribute
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from qdgs_lightning.utils.seeding import seeded_generator
-from tests.cli.commands.face_sets import photos
+from tests.datasets.face_sets import photos
 from tests.toys import ToyGenerator, ToyGuidance
 
 BINS = [

@@ -21,7 +21,7 @@ from qdgs_lightning.guidance import Evaluation
 from qdgs_lightning.sampling import ArchiveSampler, MeasureBins
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from qdgs_lightning.utils.seeding import seeded_generator
-from tests.cli.commands.face_sets import copied, image_file, photos
+from tests.datasets.face_sets import copied, image_file, photos
 from tests.toys import ToyGenerator, ToyGuidance
 
 CPU = torch.device("cpu")

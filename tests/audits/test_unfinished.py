@@ -16,7 +16,7 @@ from qdgs_lightning.audits import (
     annotation_settings,
 )
 from qdgs_lightning.sampling import MeasureBins
-from tests.cli.commands.face_sets import image_file, photos
+from tests.datasets.face_sets import image_file, photos
 from tests.toys import ToyGenerator, ToyGuidance
 
 CPU = torch.device("cpu")

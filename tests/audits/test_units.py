@@ -7,7 +7,7 @@ import torch
 
 from qdgs_lightning.audits import AnnotationError, AuditError, ImageSet, UnitColumn
 from qdgs_lightning.audits.units import Unit, Units
-from tests.cli.commands.face_sets import copied, image_file
+from tests.datasets.face_sets import copied, image_file
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from qdgs_lightning.datasets.alignment import AlignmentError
 from qdgs_lightning.datasets.image_decoding import decode_rgb
 from qdgs_lightning.datasets.records.packing import encode_jpeg
 from qdgs_lightning.datasets.similarity import ARCFACE_POINTS
-from tests.cli.commands.face_sets import complaint
+from tests.datasets.face_sets import complaint
 from tests.datasets.pictures import BY_OTHERS
 
 SCENE = (BY_OTHERS / "scene.jpg").read_bytes()

@@ -11,7 +11,7 @@ from qdgs_lightning.cli.main import main
 from qdgs_lightning.datasets.records.packing import encode_jpeg
 from qdgs_lightning.datasets.summary import spread
 from qdgs_lightning.datasets.verification.convert import describe_pairs
-from tests.cli.commands.face_sets import complaint, copied, image_file, photos
+from tests.datasets.face_sets import complaint, copied, image_file, photos
 
 Capture = pytest.CaptureFixture[str]
 

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock
 
 from qdgs_lightning.cli.main import main
-from tests.cli.commands.export_words import (
+from tests.export.export_words import (
     BATCH,
     BINS,
     card,

@@ -19,7 +19,7 @@ from qdgs_lightning.datasets import FaceFolderDataset, RecordIODataset
 from qdgs_lightning.datasets.image_decoding import decode_rgb
 from qdgs_lightning.search import Archive
 from tests.audits.identity_data import NoiseGenerator, NoiseIdentities
-from tests.cli.commands.export_words import card, data, sampler, tree, write_archive, write_config
+from tests.export.export_words import card, data, sampler, tree, write_archive, write_config
 from tests.toys import ToyGuidance
 
 SMALL = {"identities": 12, "align": "none", "image_size": 16, "num_workers": 0}

@@ -1,4 +1,4 @@
-"""``qdgs data inspect``: say what a set of face images holds."""
+"""Summary of a training set or benchmark: counts, sizes, layout and colours."""
 
 import warnings
 from collections import Counter
@@ -33,25 +33,8 @@ _BLUER = 5.0
 """By how many of 255 steps blue must exceed red to look like swapped channels."""
 
 
-def data_inspect(*, path: Path, sample: int = 1000) -> None:
-    """Say what a training set or a benchmark holds: counts, sizes, layout and colours.
-
-    Skin reflects more red than blue, so that red is the brightest channel in the mean of any
-    ordinary set of faces (by 40 of 255 steps over blue in VGGFace2). A warning is given where blue
-    exceeds red by more than 5: most likely the images were saved with their channels swapped. It
-    says nothing of single images, cannot tell in grey ones or under coloured light, and no
-    warning is no proof. Nor does it know what a model expects: that is RGB throughout this
-    package, whatever the file's makers fed to theirs.
-
-    Args:
-        path: A .rec file or the folder of one, a folder with one folder for each identity, or a
-            .bin file or other benchmark of pairs.
-        sample: How many images, evenly spaced over the set, to decode for sizes and colours.
-
-    Raises:
-        DataError: The sample is empty, or there is no such set.
-        QDGSError: The set is damaged; `qdgs data verify` lists all that is.
-    """
+def print_summary(*, path: Path, sample: int = 1000) -> None:
+    """Print what a set holds; see `qdgs data inspect`."""
     if sample < 1:
         raise DataError(f"sample is {sample}; give a whole number of at least 1.")
     kind, path = find_kind(path)

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import jsonargparse._typehints as typehints
-from lightning.pytorch.utilities import rank_zero_warn
 
 
 @contextmanager
@@ -73,6 +72,8 @@ def dropped(former: str, new: str, arguments: Mapping[str, Any]) -> str:
 
 def _warn(told: Iterable[str]) -> None:
     """Say it once for each switch, whatever the number of times that jsonargparse merges."""
+    if told:
+        from lightning.pytorch.utilities import rank_zero_warn  # takes seconds to import
     for sentence in told:
         rank_zero_warn(sentence)
 

@@ -11,8 +11,11 @@ from types import NoneType
 from typing import Any, NoReturn, TypeVar, cast, get_args
 
 import yaml
-from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import (  # type: ignore[attr-defined]
+    ActionConfigFile,
+    ArgumentParser,
+    Namespace,
+)
 
 from qdgs_lightning.errors import ConfigError, QDGSError, did_you_mean
 from qdgs_lightning.parsing.class_switches import former_arguments_dropped
@@ -34,10 +37,10 @@ _COMMAND_OF_KEY = {
 }
 
 
-class Parser(LightningArgumentParser):
+class Parser(ArgumentParser):
     """A parser whose every complaint is one sentence, with the likely spelling where it knows one.
 
-    Lightning and jsonargparse make their sub-parsers, down to those of the classes named in YAML,
+    jsonargparse makes sub-parsers, down to those of the classes named in YAML,
     of the same class as the outermost one, so that all of them know their own keys.
     """
 
@@ -165,7 +168,7 @@ class Parser(LightningArgumentParser):
         raise ConfigError(f"{text}{hint or missing_module(text)}.") from ex
 
 
-def _keys(parser: LightningArgumentParser) -> list[str]:
+def _keys(parser: ArgumentParser) -> list[str]:
     """All keys that a parser takes; a class also takes the two words that name and fill it."""
     hidden = ("help", "subcommand", "print_config")
     keys = [action.dest for action in parser._actions if action.dest not in hidden]
@@ -211,7 +214,7 @@ def _is_of_nested(mistake: QDGSError) -> bool:
     return any(frame.f_code is Parser.instantiate.__code__ for frame, _ in frames)
 
 
-def _kinds(parser: LightningArgumentParser, message: str) -> list[str]:
+def _kinds(parser: ArgumentParser, message: str) -> list[str]:
     """Name the classes of which the key that a complaint is about takes subclasses."""
     key = KEY.match(message)
     actions = (action for action in parser._actions if key and action.dest == key[1])

@@ -115,6 +115,10 @@ class SaveRunConfig(SaveConfigCallback):
         log_file(trainer, path, kind="config")
 
 
+class TrainerParser(Parser, LightningArgumentParser):
+    """A parser of ours that also takes Lightning's classes."""
+
+
 class TrainerCLI(LightningCLI):
     """LightningCLI with configurations that can be trusted.
 
@@ -165,7 +169,7 @@ class TrainerCLI(LightningCLI):
                 # start this command once more for each.
                 trainer_defaults={"enable_autolog_hparams": False, "devices": 1},
                 seed_everything_default=0,
-                parser_class=Parser,
+                parser_class=TrainerParser,
                 parser_kwargs={"prog": "qdgs"},
                 subclass_mode_model=True,
                 subclass_mode_data=True,
@@ -173,11 +177,11 @@ class TrainerCLI(LightningCLI):
                 args=None if args is None else list(args),
             )
 
-    def init_parser(self, **kwargs: Any) -> Parser:
+    def init_parser(self, **kwargs: Any) -> TrainerParser:
         """Take no abbreviations for options, and head saved configurations with our version."""
         header = [f"qdgs-lightning {__version__}"]
         parser = super().init_parser(**kwargs, allow_abbrev=False, dump_header=header)
-        assert isinstance(parser, Parser)
+        assert isinstance(parser, TrainerParser)
         return parser
 
     def _prepare_subcommand_parser(

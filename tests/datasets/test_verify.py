@@ -14,7 +14,7 @@ import pytest
 
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.datasets.records.file import Record, RecordFile, write_record
-from tests.cli.commands.face_sets import complaint, contents, copied, image_file, photos
+from tests.datasets.face_sets import complaint, contents, copied, image_file, photos
 from tests.faces import jpegs, portraits, write_benchmark
 
 Capture = pytest.CaptureFixture[str]

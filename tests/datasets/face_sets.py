@@ -11,7 +11,7 @@ from PIL import Image
 from qdgs_lightning.cli.main import main
 from tests.faces import jpegs, portraits
 
-RECORDS = Path(__file__).parents[2] / "data" / "recordio"
+RECORDS = Path(__file__).parents[1] / "data" / "recordio"
 
 
 def copied(target: Path, name: str = "faces") -> Path:

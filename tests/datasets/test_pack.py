@@ -19,7 +19,7 @@ from qdgs_lightning.datasets.records.file import Record, RecordFile
 from qdgs_lightning.datasets.records.packing import encode_jpeg
 from qdgs_lightning.datasets.verification.draw import draw_pairs
 from qdgs_lightning.utils.console import DataError
-from tests.cli.commands.face_sets import RECORDS, complaint, contents, copied, image_file, photos
+from tests.datasets.face_sets import RECORDS, complaint, contents, copied, image_file, photos
 from tests.faces import portraits
 
 
