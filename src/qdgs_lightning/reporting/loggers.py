@@ -166,7 +166,7 @@ def limit_wandb_finish(seconds: float = 300.0) -> None:
     """Let W&B give up on its server when a run ends, instead of trying for minutes or for ever.
 
     ``WANDB_FINISH_TIMEOUT``, in seconds, decides alone if it is set; 0 waits for ever. To be called
-    before W&B is first used; versions of W&B before 0.27 have no such limit.
+    before W&B is first used.
 
     Args:
         seconds: How long a run may take to end.
