@@ -1,6 +1,6 @@
 """How often intervals of an audit hold the truth, and how wide they are, by simulation.
 
-Run by hand, for about an hour on a core, or ten minutes with fewer replicates:
+Run by hand, for twenty minutes on a core:
 
     OMP_NUM_THREADS=1 python -m benchmarks.audits
 
