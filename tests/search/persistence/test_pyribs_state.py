@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ribs.emitters.opt import AdamOpt, CMAEvolutionStrategy
 
+from qdgs_lightning.search.emitters.local_models import LocalModels
 from qdgs_lightning.search.persistence.pyribs_state import capture, copied, restore
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -91,6 +92,17 @@ def test_a_state_of_another_class_is_refused() -> None:
         restore(CMAEvolutionStrategy(sigma0=1.0, solution_dim=3), state)
     with pytest.raises(TypeError, match="another class"):
         restore(np.random.default_rng(), capture(torch.Generator()))
+
+
+@pytest.mark.parametrize("module", ["qdgs_lightning.search.local_models", "qdgs_lightning"])
+def test_states_of_our_classes_are_known_wherever_their_module_was(module: str) -> None:
+    filled, empty = (LocalModels(capacity=2, dim=3, num_measures=1) for _ in range(2))
+    filled.points[0] = 1
+    state = capture(filled)
+    restore(empty, {**state, "$object": f"{module}.LocalModels"})
+    assert empty.points.tolist() == filled.points.tolist()
+    with pytest.raises(TypeError, match="does not fit"):
+        restore(empty, {**state, "$object": f"{module}.OtherModels"})
 
 
 def test_copies_share_nothing_and_hold_no_more_than_they_show() -> None:

@@ -94,10 +94,10 @@ def restore(current: Any, state: Any) -> Any:  # noqa: ANN401 (a tree of several
             return tuple(restore(None, item) for item in items)
         case {"$dict": dict() as items}:
             return {key: restore(None, item) for key, item in items.items()}
-        case {"$object": name, "state": own_state} if name == _name(current):
+        case {"$object": str(name), "state": own_state} if _is_of(current, name):
             current.load_state_dict(own_state)
             return current
-        case {"$object": name, "attributes": dict() as attributes} if name == _name(current):
+        case {"$object": str(name), "attributes": dict() as attributes} if _is_of(current, name):
             shared = {key for key, item in vars(current).items() if isinstance(item, ArchiveBase)}
             if missing := vars(current).keys() - attributes.keys() - shared:
                 raise TypeError(f"A state of {name} lacks {', '.join(sorted(missing))}.")
@@ -153,5 +153,14 @@ def copied(state: Any) -> Any:  # noqa: ANN401 (a tree of several types)
 
 
 def _name(value: object) -> str:
-    """Return the full name of a value's class."""
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    """Return the full name of a value's class; the module of our own is left out, for it moves."""
+    module = type(value).__module__
+    home = "qdgs_lightning" if module.startswith("qdgs_lightning.") else module
+    return f"{home}.{type(value).__qualname__}"
+
+
+def _is_of(value: object, name: str) -> bool:
+    """Whether a value is of the class of a name, with or without the module of one of ours."""
+    if name.startswith("qdgs_lightning."):
+        name = f"qdgs_lightning.{name.rpartition('.')[2]}"
+    return name == _name(value)
