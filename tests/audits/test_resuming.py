@@ -48,7 +48,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     photos(Path("one"), [3, 4])
     photos(Path("two"), [1, 39])
-    guidance = {"class_path": "tests.audits.test_run_resuming.Counting"}
+    guidance = {"class_path": "tests.audits.test_resuming.Counting"}
     annotator = {"class_path": "PromptAnnotator", "init_args": {"guidance": guidance, "bins": BINS}}
     settings = {
         "source": {"class_path": "ImageSet", "init_args": {"path": "one", "units": "images"}},
