@@ -119,6 +119,13 @@ def test_an_annotator_that_is_always_right_of_few_labels_is_not_certain() -> Non
     exact = binomtest(1000, 4000).proportion_ci(0.95)
     assert high - low > 2 * (exact.high - exact.low)
     assert high - low < 0.75 * (found.of_labels[1].high - found.of_labels[1].low)
+    # Of n right labels of a word, each group is taken to be seen half a time besides.
+    unseen = 0.0
+    for size, labels in ((0.75, 30), (0.25, 10)):
+        wrong = 0.5 / (labels + 1)
+        unseen += size**2 * wrong * (1 - wrong) / (labels - 1)
+    between = 0.25 * 0.75 / 3999  # of the words, as all images have them
+    assert found._variance(1, 0.25) == pytest.approx(between + unseen)
 
 
 def test_words_without_labels_are_taken_together_with_others() -> None:

@@ -22,7 +22,7 @@ def test_counts_stand_in_cells_and_shades_are_shares_of_the_truth() -> None:
     assert shown == {(c, r): str(int(counts[r, c])) for r in range(3) for c in range(3)}
     (image,) = first.images
     shares = np.asarray(image.get_array(), dtype=float)
-    np.testing.assert_allclose(shares, [[0.75, 0.25, 0], [0.25, 0.75, 0], [0, 0, 0]])
+    np.testing.assert_allclose(shares, np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]]) / 4)
     assert image.get_clim() == (0, 1)
     assert image.origin == "upper"
     colours = {text.get_position(): text.get_color() for text in first.texts}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -22,6 +23,7 @@ from qdgs_lightning.sampling import (
     PriorSampler,
     Quality,
     RejectionSampler,
+    Sampler,
     SamplingError,
 )
 from qdgs_lightning.sampling.augmented import AugmentedGuidance, augment
@@ -310,20 +312,21 @@ def test_samplers_that_consider_or_draw_otherwise_are_described_otherwise() -> N
         {"proportions": {"low": 0.5, "high": 0.5}},
         {"renormalise": True},
     ]
-    for make, draw in (
+    kinds: list[tuple[Callable[..., Sampler], list[dict[str, Any]]]] = [
         (partial(PriorSampler, evaluations=9), draws[:1]),
         (partial(RejectionSampler, evaluations=9), draws),
         (ArchiveSampler, [*draws, {"even_over": "cells"}]),
-    ):
-        considered = [
-            make(bins=bins, **each).describe() for bins in (BINS, BINS[:1]) for each in settings
-        ]
+    ]
+    for make, draw in kinds:
+        considered = [make(bins=BINS[:1]), *(make(bins=BINS, **each) for each in settings)]
         if make is not ArchiveSampler:
-            considered.append(make(bins=BINS, evaluations=10).describe())
-        assert len({json.dumps(each, sort_keys=True) for each in considered}) == len(considered)
-        assert all(make(bins=BINS, **each).describe() == considered[0] for each in draw)
-        whole = [make(bins=BINS, **each).describe_all() for each in [*settings, *draw]]
-        assert len({json.dumps(each, sort_keys=True) for each in whole}) == len(whole)
+            considered.append(make(bins=BINS, evaluations=10))
+        drawn = [make(bins=BINS, **each) for each in draw]
+        said = [json.dumps(sampler.describe(), sort_keys=True) for sampler in considered]
+        assert len(set(said)) == len(said)
+        assert all(sampler.describe() == considered[1].describe() for sampler in drawn)
+        whole = [json.dumps(each.describe_all(), sort_keys=True) for each in [*considered, *drawn]]
+        assert len(set(whole)) == len(whole)
 
 
 def test_objective_is_the_lowest_over_all_views() -> None:
