@@ -348,7 +348,9 @@ def test_a_table_whose_attributes_have_no_label_together_says_so() -> None:
     truth = torch.full((20, 2), -2)
     truth[:8, 0], truth[8:, 1] = 0, 1
     annotations = _annotations(labels, SKIN, AGE)
-    with pytest.raises(AnnotationError, match=r"true label of skin and age: .* or set `cross` to 1"):
+    with pytest.raises(
+        AnnotationError, match=r"true label of skin and age: .* or set `cross` to 1"
+    ):
         share_tables(annotations, truth=truth, num_bootstrap=5)
     assert len(share_tables(annotations, truth=truth, cross=1, num_bootstrap=5)) == 2
     truth[:, 1] = -2
