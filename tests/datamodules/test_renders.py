@@ -1,6 +1,8 @@
 """Endless renders: every epoch, and every set, has images of its own."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from qdgs_lightning.datamodules import AnnotatedRenders, BiasedRenders, DataModuleError
 from qdgs_lightning.datamodules.avatars import AnnotatedAvatarRenders, AvatarRenders
+from qdgs_lightning.datamodules.renders import Renders
 from qdgs_lightning.datasets.avatars import ATTRIBUTES, NORMALS, Population, draw_latent_images
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.seeding import seeded_generator
@@ -63,6 +66,21 @@ def test_another_seed_draws_other_images(kind: type[AnnotatedRenders | BiasedRen
             images = batch if isinstance(batch, torch.Tensor) else batch.images
             drawn += [image.numpy().tobytes() for image in images]
     assert len(set(drawn)) == len(drawn) == 24
+
+
+@pytest.mark.parametrize(
+    "kind", [AnnotatedRenders, BiasedRenders, AvatarRenders, AnnotatedAvatarRenders]
+)
+def test_a_batch_follows_from_seed_and_number_alone(kind: Callable[..., Renders[Any]]) -> None:
+    drawn = []
+    for state in (0, 1):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        batch = kind(batch_size=24, image_size=32, seed=3).draw(seeded_generator(3, 5))
+        assert torch.equal(torch.get_rng_state(), before)
+        drawn.append([batch] if isinstance(batch, torch.Tensor) else list(batch))
+    for one, other in zip(*drawn, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_avatars_come_in_batches_with_as_many_latents_as_asked() -> None:
