@@ -106,7 +106,11 @@ def test_avatars_come_in_batches_with_as_many_latents_as_asked() -> None:
         assert torch.equal(found, expected)
     with pytest.raises(DataModuleError, match="latents is 2; give at least as many as images, 3"):
         AvatarRenders(batch_size=3, latents=2)
-    AvatarRenders(batch_size=3, latents=3)
+    fewest = AvatarRenders(batch_size=3, latents=3).draw(seeded_generator(0))
+    assert len(fewest.z) == 3
+    # By default as large as what the shipped generator draws, and the reader reads.
+    annotated = AnnotatedAvatarRenders(batch_size=2).draw(seeded_generator(0))
+    assert {fewest.images.shape[-1], annotated.images.shape[-1]} == {64}
 
 
 @pytest.mark.parametrize("junk", [0.0, 0.25, 1.0])

@@ -70,6 +70,10 @@ def grouped(
         return group_verification(*pairs, **options)  # type: ignore[arg-type]
 
 
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def values(estimates: dict[str, Estimate]) -> dict[str, float]:
     return {name: estimate.value for name, estimate in estimates.items()}
 
@@ -199,6 +203,21 @@ def test_error_rates_equal_those_of_other_libraries(rate: float, decimals: int) 
         high, low = max(rates.values()), min(rates.values())
         assert gap.value == high - low
         assert ratio.value == (high / low if low else math.inf)
+
+
+@pytest.mark.parametrize("count", [20, 21, 49])
+def test_a_rate_of_k_in_n_allows_k_false_matches(count: int) -> None:
+    distances = torch.cat([torch.full((20,), 0.5), 1 + torch.rand(count, generator=generator(0))])
+    same = torch.arange(20 + count) < 20
+    groups = torch.arange(20 + count) % 2
+    rates = tuple(k / count for k in range(count + 1))
+    result = grouped(Pairs(distances, same, groups), names=NAMES[:2], false_match_rates=rates)
+    for allowed, rate in enumerate(rates):
+        errors = result.at_false_match_rate[rate]
+        assert int((distances[~same] < errors.threshold).sum()) == allowed
+        assert sum(
+            errors.false_match[name].value * result.num_different[name] for name in NAMES[:2]
+        ) == pytest.approx(allowed)
 
 
 def test_merged_groups_are_means_of_their_members() -> None:
