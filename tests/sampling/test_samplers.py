@@ -352,7 +352,22 @@ def test_empty_bins_and_repeats_are_reported() -> None:
     assert report.distinct == len(candidates)
     assert report.most_repeated == -(-50 // min(report.available[:2]))
     assert report.effective_size <= len(candidates)
-    assert report.metrics()["pool/empty_bins"] == 1
+    named = replace(report, bin_names=("light young", "light old", "dark"))
+    assert named.metrics() == {
+        "pool/evaluated": 40,
+        "pool/distinct": len(candidates),
+        "pool/most_repeated": report.most_repeated,
+        "pool/effective_size": report.effective_size,
+        "pool/empty_bins": 1,
+        "pool/available/light_young": report.available[0],
+        "pool/available/light_old": report.available[1],
+        "pool/available/dark": 0,
+        "pool/drawn/light_young": 50,
+        "pool/drawn/light_old": 50,
+        "pool/drawn/dark": 0,
+        "pool/dropped/unlabelled": 40 - len(candidates),
+        "pool/dropped/poor": 0,
+    }
     first, *of_bins, dropped = str(report).splitlines()
     assert first == (
         f"Pool of 100 draws from {report.distinct} different latents, none more than "
