@@ -167,7 +167,8 @@ def test_what_is_asked_too_early_or_of_the_wrong_size() -> None:
         early(embeddings, torch.full((4,), 11))
     with pytest.raises(HeadError, match=r"takes \[4\] of torch.int64"):
         early(embeddings, labels[:3])
-    for options in ({"sample_rate": 0.0}, {"sample_rate": 1.1}, {"seed": -1}):
+    SampledHead(DIM, CLASSES, seed=2**32 - 1)
+    for options in ({"sample_rate": 0.0}, {"sample_rate": 1.1}, {"seed": -1}, {"seed": 2**32}):
         with pytest.raises(HeadError, match="SampledHead has s"):
             SampledHead(DIM, CLASSES, **options)
     with pytest.raises(HeadError, match="num_classes=0"):
