@@ -232,7 +232,22 @@ def test_merged_groups_are_means_of_their_members() -> None:
             {"left": (single["a"] + single["b"]) / 2, "right": single["d"]}
         )
         assert merged.disparate_impact.value == pytest.approx(disparate_impact(single, merge=SIDES))
+        found = [value for value, *_ in merged.accuracies.values()]
+        assert merged.mean.value == pytest.approx(np.mean(found))
+        assert merged.std.value == pytest.approx(np.std(found, ddof=1))
+        assert merged.gap.value == pytest.approx(max(found) - min(found))
+        assert {merged.worst, merged.best} == {*SIDES}
     assert grouped(shifted(2)).merged_own is None
+    # Folds of a merged group are means of its members' folds, which vary less than these.
+    pairs, folds = shifted(2), []
+    for index in range(4):
+        mine = pairs.groups == index
+        alone = verification_accuracy(pairs.distances[mine], pairs.same[mine])
+        folds.append(alone.fold_accuracies)
+    assert result.merged_own is not None
+    assert result.merged_own.fold_stds == pytest.approx(
+        {"left": np.mean(folds[:2], axis=0).std(), "right": np.std(folds[3])}
+    )
 
 
 @pytest.mark.parametrize("protocol", ["insightface", "exhaustive", "facexzoo"])
