@@ -142,6 +142,32 @@ class _Loading(ToyGuidance):
         return super().forward(images, latents)
 
 
+class _LoadingGenerator(ToyGenerator):
+    """Draws nothing before it is prepared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = False
+
+    def fingerprint(self) -> str:
+        assert self.loaded
+        return ToyGenerator().fingerprint()
+
+    def prepare(self) -> None:
+        self.loaded = True
+        super().prepare()
+
+    def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
+        assert self.loaded
+        return super().sample_latents(n, generator)
+
+
+def test_what_draws_images_is_prepared_first(archive: Path) -> None:
+    elites = Elites(archive=archive, generator=_LoadingGenerator()).open(CPU)
+    assert len(list(elites.batches(len(elites)))) == 1
+    assert len(PriorSamples(generator=_LoadingGenerator(), n=3).open(CPU)) == 3
+
+
 def test_what_labels_latents_is_prepared_first(archive: Path) -> None:
     sampler = ArchiveSampler(bins=[MeasureBins(measure=0, intervals=[(0, 0.5), (0.5, 1)])])
     source = Elites(
