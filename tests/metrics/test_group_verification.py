@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -360,6 +360,16 @@ def test_no_false_match_at_all() -> None:
     assert errors.false_match["a"].high == pytest.approx(1 - 0.025 ** (1 / 50))
     assert result.own.accuracies["a"].high == 1
     assert result.pooled.disparate_impact == (1, 1, 1)
+
+
+def test_one_false_match_can_be_shown_and_less_is_warned_of() -> None:
+    same = torch.tensor([True, False]).repeat(100)
+    pairs = Pairs(torch.where(same, 0.5, 1.5), same, torch.arange(200) // 100)
+    options: dict[str, Any] = {"names": NAMES[:2], "num_bootstrap": 0}
+    with warnings.catch_warnings(action="error"):
+        group_verification(*pairs, false_match_rates=(0.01, 1), **options)
+    with pytest.warns(UserWarning, match="cannot show a false match rate of 0.0099;"):
+        group_verification(*pairs, false_match_rates=(0.0099,), **options)
 
 
 def test_exact_intervals_are_of_as_many_pairs_as_a_share_is_of() -> None:
