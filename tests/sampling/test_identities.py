@@ -117,6 +117,15 @@ def test_pairs_are_closer_than_those_of_k_means_whose_sizes_differ() -> None:
     assert len(set(sizes.tolist())) > 2
 
 
+def test_k_means_of_one_latent_each_in_one_step_leaves_all_apart() -> None:
+    latents, bins = normal(30, 4), torch.arange(30) % 3
+    groups = group_by_kmeans(
+        latents, bins=bins, random=torch.Generator().manual_seed(0), size=1, iterations=1
+    )
+    assert sorted(groups.tolist()) == list(range(30))
+    assert (groups[bins == 1].min(), groups[bins == 1].max()) == (10, 19)  # in the order of bins
+
+
 def test_k_means_finds_clusters_that_are_there() -> None:
     truth = torch.arange(60) % 6
     latents = 100 * normal(6, 4)[truth] + normal(60, 4)
