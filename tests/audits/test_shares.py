@@ -15,6 +15,7 @@ from qdgs_lightning.audits import (
     Annotations,
     Attribute,
     Confusion,
+    LabelledShares,
     ShareTable,
     corrected,
     read_confusion,
@@ -295,3 +296,63 @@ def test_correction_takes_words_that_are_no_class() -> None:
     law = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
     true = corrected(law @ RATES.double(), _counts(RATES, 100)[0, :3])
     torch.testing.assert_close(true, law)
+
+
+def test_labels_of_some_images_are_taken_with_units_and_weights_of_all() -> None:
+    """Against `LabelledShares` of each attribute, whose words are labels with "none" last."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.stack(
+        [
+            torch.randint(-1, 3, (400,), generator=random),
+            torch.randint(-1, 2, (400,), generator=random),
+        ],
+        dim=1,
+    )
+    flipped = torch.rand(400, 2, generator=random) < 0.2
+    truth = torch.where(flipped, 0, labels)
+    truth[150:] = -2
+    units = torch.arange(400) // 4
+    weights = torch.randint(1, 5, (400,), generator=random).double()
+    tables = share_tables(
+        _annotations(labels, SKIN, AGE, units=units, weights=weights), truth=truth, num_bootstrap=30
+    )
+    for place, table in enumerate(tables[:2]):
+        groups = len(table.groups)
+        known = truth[:, place]
+        expected = LabelledShares(
+            labels[:, place] % (groups + 1),
+            torch.where(known == -2, -1, known % (groups + 1)),
+            groups=groups,
+            units=units,
+            weights=weights,
+        )
+        assert table.shares == expected.estimates
+        assert table.of_labels == expected.of_labels
+        assert table.labelled == 150
+        assert table.said is not None
+        of_group = labels[:, place] >= 0
+        for group, said in enumerate(table.said):
+            here = weights[labels[:, place] == group].sum() / weights[of_group].sum()
+            assert said.value == pytest.approx(float(here))
+    both = tables[2]
+    joint = torch.where((truth >= 0).all(1), truth[:, 0] * 2 + truth[:, 1], -1)[:150]
+    assert both.of_labels is not None
+    for group, alone in enumerate(both.of_labels):
+        weight = weights[:150]
+        expected_share = weight[joint == group].sum() / weight[joint >= 0].sum()
+        assert alone.value == pytest.approx(float(expected_share))
+
+
+def test_a_table_whose_attributes_have_no_label_together_says_so() -> None:
+    labels = torch.zeros(20, 2, dtype=torch.int64)
+    truth = torch.full((20, 2), -2)
+    truth[:8, 0], truth[8:, 1] = 0, 1
+    annotations = _annotations(labels, SKIN, AGE)
+    with pytest.raises(
+        AnnotationError, match=r"true label of skin and age: .* or set `cross` to 1"
+    ):
+        share_tables(annotations, truth=truth, num_bootstrap=5)
+    assert len(share_tables(annotations, truth=truth, cross=1, num_bootstrap=5)) == 2
+    truth[:, 1] = -2
+    with pytest.raises(AnnotationError, match=r"true label of age: fill these columns for some im"):
+        share_tables(annotations, truth=truth, cross=1, num_bootstrap=5)

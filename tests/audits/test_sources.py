@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from qdgs_lightning.audits import (
@@ -45,6 +47,33 @@ def test_a_folder_of_identities(tmp_path: Path) -> None:
     ]
     first = open_face_dataset(root)[0][0].float() / 255
     assert torch.equal(batches[0][0], first)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (24, 41)])
+def test_what_is_not_square_is_cropped_at_the_centre(
+    tmp_path: Path, width: int, height: int
+) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (batch,) = ImageSet(tmp_path, units="images").open(CPU).batches(2)
+    top, left = (height - 24) // 2, (width - 24) // 2
+    expected = pixels[top : top + 24, left : left + 24].transpose(2, 0, 1)
+    assert batch[0].mul(255).round().to(torch.uint8).numpy().tolist() == expected.tolist()
+
+
+def test_batches_go_on_from_any_image(tmp_path: Path) -> None:
+    """An audit that was stopped begins in the middle, with batches of its own."""
+    source = ImageSet(photos(tmp_path / "faces", [3, 4]), units="folders")
+    prior = PriorSamples(generator=ToyGenerator(), n=7, seed=2)
+    for images in (source.open(CPU), prior.open(CPU)):
+        whole = torch.cat(list(images.batches(3)))
+        assert len(images) == len(images.names) == len(whole) == 7
+        for start, size in ((0, 7), (2, 3), (6, 5)):
+            parts = list(images.batches(size, start))
+            torch.testing.assert_close(torch.cat(parts), whole[start:])
+            assert all(len(part) <= size for part in parts)
+        assert list(images.batches(3, 7)) == []
 
 
 def test_records_and_a_sample_of_them(tmp_path: Path) -> None:
@@ -111,6 +140,32 @@ class _Loading(ToyGuidance):
     def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
         assert self.loaded
         return super().forward(images, latents)
+
+
+class _LoadingGenerator(ToyGenerator):
+    """Draws nothing before it is prepared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded = False
+
+    def fingerprint(self) -> str:
+        assert self.loaded
+        return ToyGenerator().fingerprint()
+
+    def prepare(self) -> None:
+        self.loaded = True
+        super().prepare()
+
+    def sample_latents(self, n: int, generator: torch.Generator) -> Tensor:
+        assert self.loaded
+        return super().sample_latents(n, generator)
+
+
+def test_what_draws_images_is_prepared_first(archive: Path) -> None:
+    elites = Elites(archive=archive, generator=_LoadingGenerator()).open(CPU)
+    assert len(list(elites.batches(len(elites)))) == 1
+    assert len(PriorSamples(generator=_LoadingGenerator(), n=3).open(CPU)) == 3
 
 
 def test_what_labels_latents_is_prepared_first(archive: Path) -> None:

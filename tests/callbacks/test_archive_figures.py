@@ -1,8 +1,15 @@
 """Which elites the grids of a run show."""
 
-import pytest
+from pathlib import Path
 
-from qdgs_lightning.callbacks.archive_figures import _best_per_tile, _tiles
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+
+from qdgs_lightning.callbacks.archive_figures import _best_per_tile, _tiles, log_archive_figures
+from qdgs_lightning.guidance import Evaluation, LatentAxes
 from qdgs_lightning.reporting.figures import archive_heatmap
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from tests.patches import PatchGenerator, PatchGuidance
@@ -32,6 +39,48 @@ def test_the_best_elite_of_each_tile_is_shown(
         best[place] = max(objective, best.get(place, -float("inf")))
     assert sorted(archive.objective[rows].tolist()) == sorted(best.values())
     assert {places[row] for row in rows.tolist()} == set(best)
+
+
+class _ThreeGuidance(PatchGuidance):
+    """Measures the left half, too."""
+
+    measure_names = ("brightness", "slope", "left half")  # type: ignore[assignment]
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Read three measures off the images."""
+        objective, measures = super().forward(images, latents)
+        return Evaluation(objective, torch.cat([measures, images[:, 0, 0, :1]], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("guidance", "pairs"),
+    [
+        (LatentAxes(PatchGuidance(), axes=2), [""]),
+        (
+            LatentAxes(_ThreeGuidance(), axes=1),
+            ["_brightness_slope", "_brightness_left half", "_slope_left half"],
+        ),
+    ],
+    ids=["two", "three"],
+)
+def test_pairs_of_measures_that_images_show_have_their_figures(
+    tmp_path: Path, guidance: LatentAxes, pairs: list[str]
+) -> None:
+    grid = (3,) * len(guidance.measure_names)
+    config = SearchConfig(grid=grid, algorithm="random", calibration=100)
+    search = QDSearch(PatchGenerator(), guidance, config)
+    search.run(150)
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=CSVLogger(tmp_path, name="run", version="0"),
+        enable_checkpointing=False,
+    )
+    log_archive_figures(trainer, PatchGenerator(), search.archive, step=7, batch_size=4)
+    assert {path.name for path in (tmp_path / "run" / "0" / "figures").iterdir()} == {
+        f"qd-{kind}{pair}_step0000007.png"
+        for kind in ("archive_heatmap", "elite_grid")
+        for pair in pairs
+    }
 
 
 class _EndsGuidance(PatchGuidance):

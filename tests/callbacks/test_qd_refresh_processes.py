@@ -63,10 +63,13 @@ def fit(
     generator: PatchGenerator | None = None,
     world: int = 1,
     max_epochs: int = 3,
-    resume: bool = False,
+    resume: bool | Path = False,
     save_on_exception: bool = False,
 ) -> None:
-    """Train for some epochs, on as many processes as have been started."""
+    """Train for some epochs, on as many processes as have been started.
+
+    Resume from the checkpoint in the same folder, or in another.
+    """
     checkpoint = ModelCheckpoint(save_last=True, save_on_exception=save_on_exception)
     trainer = Trainer(
         accelerator="cpu",
@@ -90,7 +93,8 @@ def fit(
         guidance=PatchGuidance(),
         sampler=ArchiveSampler(bins=SHAPE_AND_COLOUR),
     )
-    last = folder / RUN / "checkpoints" / "last.ckpt" if resume else None
+    origin = folder if resume is True else resume
+    last = origin / RUN / "checkpoints" / "last.ckpt" if origin else None
     task = ShapeClassification(classifier=ShapeClassifier(hidden=2))
     trainer.fit(task, data, ckpt_path=last, weights_only=True)
 
@@ -245,6 +249,30 @@ def test_a_checkpoint_of_an_unfinished_refresh_makes_up_for_it(tmp_path: Path) -
     # Neither half an iteration nor a lost refresh: epochs 1 and 2 both have theirs.
     fit(folder, refresh(refresh_evaluations=400, every_n_epochs=1), max_epochs=3, resume=True)
     assert kept(folder).read_bytes() == alone(tmp_path, FILL, 400, 400)
+
+
+def test_a_refresh_goes_on_from_the_folder_of_its_checkpoint(tmp_path: Path) -> None:
+    """A stopped run that is resumed as another version finds what the first had searched."""
+    changes: dict[str, object] = {"refresh_evaluations": 400, "every_n_epochs": 1}
+    stopped = tmp_path / "stopped"
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(
+            stopped,
+            refresh(**changes, save_every_seconds=0),
+            generator=StopGenerator(450),
+            save_on_exception=True,
+        )
+    reached = evaluations_in(stopped)
+    assert FILL < reached < FILL + 400
+    whole = alone(tmp_path, FILL, 400, 400)
+    rows = []
+    for name in ("with", "without"):
+        generator = SlowGenerator()
+        fit(tmp_path / name, refresh(**changes), generator=generator, max_epochs=3, resume=stopped)
+        assert kept(tmp_path / name).read_bytes() == whole
+        rows.append(generator.rows)
+        kept(stopped).unlink(missing_ok=True)
+    assert rows[1] - rows[0] == reached - FILL
 
 
 def test_until_its_turn_comes_the_file_stays_ahead_of_the_archive(tmp_path: Path) -> None:

@@ -53,6 +53,20 @@ def test_each_image_has_its_caption_below_it() -> None:
     assert len(figure.axes) == 6
 
 
+@pytest.mark.parametrize("lines", [1, 4])
+def test_captions_have_room_above_the_next_row(lines: int) -> None:
+    captions = [" ".join(["a long caption of words"] * lines)] * 6
+    figure = image_sheet(torch.zeros(6, 3, 4, 4), captions, across=2)
+    figure.draw_without_rendering()
+    grid = [axes for axes in figure.axes if axes.images]
+    for above, below in zip(grid[:-2], grid[2:], strict=True):
+        assert above.texts[0].get_window_extent().y0 > below.get_window_extent().y1
+    for axes in grid:
+        extent = axes.get_window_extent()
+        assert extent.width == pytest.approx(extent.height, rel=0.01)
+        assert extent.width > 60
+
+
 def test_what_makes_no_sheet_is_told() -> None:
     with pytest.raises(QDGSError, match="2 images with 1 captions make no sheet"):
         image_sheet(torch.zeros(2, 3, 4, 4), ["a"])

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from qdgs_lightning.domains.shapes import ShapesDataModule
+from qdgs_lightning.guidance import Evaluation
 from qdgs_lightning.sampling import (
     ArchiveSampler,
     MeasureBins,
@@ -114,6 +115,40 @@ def test_candidates_of_another_archive_are_evaluated_anew(tmp_path: Path) -> Non
         assert torch.equal(again.candidates().latents, found.latents)
         assert _drawn(again) == 0
     assert elites[1] > elites[0]
+
+
+class _LoadingGenerator(PatchGenerator):
+    """Draws nothing before it is prepared, as one that loads its weights then."""
+
+    loaded = False
+
+    def prepare(self) -> None:
+        self.loaded = True
+        super().prepare()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        assert self.loaded
+        return super().forward(latents)
+
+
+class _LoadingGuidance(PatchGuidance):
+    """Judges nothing before it is prepared."""
+
+    loaded = False
+
+    def prepare(self) -> None:
+        self.loaded = True
+        super().prepare()
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        assert self.loaded
+        return super().forward(images, latents)
+
+
+def test_what_draws_and_what_judges_are_prepared_first(tmp_path: Path) -> None:
+    data = _data(tmp_path / "candidates.safetensors")
+    data.generator, data.guidance = _LoadingGenerator(), _LoadingGuidance()
+    assert len(data.pool(0)) == 16
 
 
 def test_bins_without_candidates_are_said_with_what_they_measure(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
+from qdgs_lightning.datamodules.synthetic_faces import Cache
 from qdgs_lightning.errors import QDGSError
 from qdgs_lightning.generators import StyleGAN2Generator
 from qdgs_lightning.identities import FaceAligner, FileEdits, PrincipalEdits
@@ -157,6 +158,17 @@ def test_ranks_share_the_steps_of_one_process_out(world: int) -> None:
             random=torch.Generator(),
             trainer=cast(Trainer, SimpleNamespace(global_rank=0, world_size=2)),
         )
+
+
+@pytest.mark.parametrize("cache", ["device", "host"])
+def test_a_cache_refuses_ranks_that_would_show_other_images_in_each_epoch(
+    archives: list[Archive], cache: Cache
+) -> None:
+    data = toy_data(cache=cache)
+    data.set_archive(archives[0])
+    data.trainer = cast(Trainer, SimpleNamespace(global_rank=0, world_size=3, training=False))
+    with pytest.raises(DataModuleError, match="divides 64, not 3"):
+        data.train_dataloader()
 
 
 def test_identities_of_a_checkpoint_replace_those_there_are(archives: list[Archive]) -> None:

@@ -69,6 +69,9 @@ def test_neighbours_are_sought_by_principal_components() -> None:
     latents = normal(200, 4) @ (3 * normal(4, 90, seed=1)) + 0.1 * normal(200, 90, seed=2)
     latents += 500 * normal(1, 90, seed=3)
     expected = PCA(n_components=4, svd_solver="full").fit_transform(latents.double().numpy())
+    assert _reduced(latents, 4).shape == (200, 4)
+    for few in (latents[:, :4], latents[:4]):  # which have no more components
+        assert torch.equal(_reduced(few, 4), few)
     found = torch.pdist(_reduced(latents, 4).double())
     torch.testing.assert_close(found, torch.pdist(torch.from_numpy(expected)), rtol=1e-3, atol=0.1)
 
@@ -111,6 +114,15 @@ def test_pairs_are_closer_than_those_of_k_means_whose_sizes_differ() -> None:
     sizes = clusters.bincount()
     assert sizes.min() >= 1
     assert len(set(sizes.tolist())) > 2
+
+
+def test_k_means_of_one_latent_each_in_one_step_leaves_all_apart() -> None:
+    latents, bins = normal(30, 4), torch.arange(30) % 3
+    groups = group_by_kmeans(
+        latents, bins=bins, random=torch.Generator().manual_seed(0), size=1, iterations=1
+    )
+    assert sorted(groups.tolist()) == list(range(30))
+    assert sorted(groups[bins == 1].tolist()) == list(range(10, 20))  # in the order of bins
 
 
 def test_k_means_finds_clusters_that_are_there() -> None:

@@ -67,3 +67,14 @@ def test_the_number_of_ranks_divides_the_residues() -> None:
     for world in (3, 48, 128):
         with pytest.raises(DataModuleError, match=f"divides 64, not {world}"):
             check_ranks(world)
+
+
+def test_images_lie_on_the_device_asked_for_and_are_asked_about_on_the_cpu() -> None:
+    """A device without storage shows that nothing is kept elsewhere, and that nothing waits."""
+    cache = ImageCache(side=2, device=torch.device("meta"), rank=0, world=1)
+    for table in ([4, 5], [4, 6, 7]):  # the second makes new room
+        draw = Drawn(table, 1)
+        cache.renew(torch.tensor(table), edits=1)
+        found = cache.get(torch.arange(len(table)), draw)
+        assert (found.device.type, found.shape) == ("meta", (len(table), 3, 2, 2))
+    assert draw.asked == [1, 2]

@@ -1,5 +1,7 @@
 """Which classes identities keep, and how they are shared out over bins."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -332,6 +334,52 @@ def test_identities_that_stay_are_no_reason_to_refuse_quotas() -> None:
         report = toy.update(22, **asked(0.5, 0, 0.5))
         toy.latents = torch.cat([toy.latents, by_bin(0, 0, 8)])
     assert report.identities == (10, 0, 12)
+
+
+def test_what_has_become_of_identities_is_counted_and_told() -> None:
+    toy = Toy(slots=30)
+    toy.latents = by_bin(21, 20, 20)
+    report = toy.update(24)
+    assert (report.new, report.retired, report.held_over, report.free_slots) == (24, 0, 0, 6)
+    assert report.left_out == 61 - 2 * (10 + 10 + 10)
+    assert (report.smallest, report.largest) == (2, 2)
+    before = toy.identities()
+    # All latents but the dark ones go, and others come.
+    toy.latents = torch.cat([toy.latents[:21], by_bin(0, 20, 20) + 1e-3])
+    report = toy.update(24)
+    lost = sum(len(group) for c, group in before.items() if c >= 0 and c not in toy.identities())
+    assert report.retired == lost / 2 == 6  # as many as there are classes for others
+    assert (report.new, report.held_over, report.free_slots) == (6, 10, 0)
+    spread = [math.dist(*map(list, group)) for group in toy.identities().values()]
+    assert report.spread == pytest.approx(sum(spread) / 24, rel=1e-5)
+    assert report.metrics() == {
+        "pool/evaluated": 100,
+        "pool/identities": 24,
+        "pool/new": 6,
+        "pool/retired": 6,
+        "pool/held_over": 10,
+        "pool/free_slots": 0,
+        "pool/left_out": report.left_out,
+        "pool/empty_bins": 0,
+        "pool/spread": report.spread,
+        "pool/distance_to_quotas": pytest.approx(0, abs=1e-6),
+        **{f"pool/available/{name}": n for name, n in zip(BINS, (21, 20, 20), strict=True)},
+        **{f"pool/identities/{name}": 8 for name in BINS},
+        "pool/dropped/poor": 3,
+    }
+    assert str(report).splitlines() == [
+        "Pool of 24 identities of 2 latents each (6 new, 6 retired, 10 held over; 0 classes are "
+        "free).",
+        "  dark: 8 identities from 21 candidates",
+        "  mixed: 8 identities from 20 candidates",
+        "  light: 8 identities from 20 candidates",
+        f"  {report.left_out} candidates fill no identity",
+        "  dropped of 100 evaluated latents: 3 poor (objective below quality.objective or "
+        "quality.quantile)",
+    ]
+    sizes = replace(report, smallest=1, largest=5, held_over=0, spread=math.nan)
+    assert "identities of 1 to 5 latents each (6 new, 6 retired; 0" in str(sizes)
+    assert "pool/spread" not in sizes.metrics()
 
 
 def test_equal_latents_are_used_once() -> None:

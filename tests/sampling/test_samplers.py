@@ -1,9 +1,14 @@
 """Samplers over toys whose labels are known without guidance."""
 
+import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,9 +23,10 @@ from qdgs_lightning.sampling import (
     PriorSampler,
     Quality,
     RejectionSampler,
+    Sampler,
     SamplingError,
 )
-from qdgs_lightning.sampling.augmented import AugmentedGuidance
+from qdgs_lightning.sampling.augmented import AugmentedGuidance, augment
 from qdgs_lightning.search import Archive, QDSearch, SearchConfig
 from qdgs_lightning.utils.seeding import seeded_generator
 
@@ -251,6 +257,78 @@ def test_kish_s_size_of_a_pool_counts_repeats_for_less() -> None:
     assert (report.distinct, report.most_repeated) == (4, 3)
 
 
+@pytest.mark.parametrize(("side", "pixels"), [(8, 1), (16, 1), (40, 2), (64, 4)])
+def test_a_shift_is_a_sixteenth_of_the_side_and_repeats_the_border(side: int, pixels: int) -> None:
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    source = (torch.arange(side) - pixels).clamp(min=0)
+    assert torch.equal(augment(images, "shift"), images[:, :, source][..., source])
+
+
+def test_flips_and_turns_are_those_of_numpy() -> None:
+    images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    array = images.numpy()
+    for how, expected in (
+        ("flip_horizontal", array[..., ::-1]),
+        ("flip_vertical", array[..., ::-1, :]),
+        ("rotate_90", np.rot90(array, 1, (2, 3))),
+        ("rotate_180", np.rot90(array, 2, (2, 3))),
+        ("rotate_270", np.rot90(array, 3, (2, 3))),
+    ):
+        assert np.array_equal(augment(images, how).numpy(), expected), how  # type: ignore[arg-type]
+
+
+def test_an_altered_copy_is_measured_beside_the_image_and_means_the_same() -> None:
+    class Ends(_PixelGuidance):
+        """Has words for one of its measures."""
+
+        def measure_ends(self) -> tuple[tuple[str, str] | None, ...]:
+            return (("pale", "red"), None)
+
+    judge = AugmentedGuidance(Ends(), ["flip_horizontal", "shift"])
+    assert judge.measure_names == (
+        *("red", "green"),
+        *("red after flip_horizontal", "green after flip_horizontal"),
+        *("red after shift", "green after shift"),
+    )
+    assert judge.measure_ends() == (("pale", "red"), None) * 3
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = judge(images, images[:, :, 0, 0]).measures
+    for view, copy in enumerate((images, images.flip(3), augment(images, "shift"))):
+        assert torch.equal(found[:, 2 * view : 2 * view + 2], copy[:, :2, 4, 1])
+    assert judge.describe() == {"pixels": True, "augmentations": ["flip_horizontal", "shift"]}
+
+
+def test_samplers_that_consider_or_draw_otherwise_are_described_otherwise() -> None:
+    """Kept candidates are found again by what `describe` says, audits by `describe_all`."""
+    settings: list[dict[str, Any]] = [
+        {},
+        {"quality": Quality(objective=0.5)},
+        {"quality": Quality(quantile=0.5)},
+        {"quality": Quality(agreement=["shift"])},
+        {"batch_size": 7},
+    ]
+    draws: list[dict[str, Any]] = [
+        {"max_repeats": 3},
+        {"proportions": {"low": 0.5, "high": 0.5}},
+        {"renormalise": True},
+    ]
+    kinds: list[tuple[Callable[..., Sampler], list[dict[str, Any]]]] = [
+        (partial(PriorSampler, evaluations=9), draws[:1]),
+        (partial(RejectionSampler, evaluations=9), draws),
+        (ArchiveSampler, [*draws, {"even_over": "cells"}]),
+    ]
+    for make, draw in kinds:
+        considered = [make(bins=BINS[:1]), *(make(bins=BINS, **each) for each in settings)]
+        if make is not ArchiveSampler:
+            considered.append(make(bins=BINS, evaluations=10))
+        drawn = [make(bins=BINS, **each) for each in draw]
+        said = [json.dumps(sampler.describe(), sort_keys=True) for sampler in considered]
+        assert len(set(said)) == len(said)
+        assert all(sampler.describe() == considered[1].describe() for sampler in drawn)
+        whole = [json.dumps(each.describe_all(), sort_keys=True) for each in [*considered, *drawn]]
+        assert len(set(whole)) == len(whole)
+
+
 def test_objective_is_the_lowest_over_all_views() -> None:
     class Corner(_PixelGuidance):
         """The objective is one corner's blue, which turns move elsewhere."""
@@ -274,7 +352,22 @@ def test_empty_bins_and_repeats_are_reported() -> None:
     assert report.distinct == len(candidates)
     assert report.most_repeated == -(-50 // min(report.available[:2]))
     assert report.effective_size <= len(candidates)
-    assert report.metrics()["pool/empty_bins"] == 1
+    named = replace(report, bin_names=("light young", "light old", "dark"))
+    assert named.metrics() == {
+        "pool/evaluated": 40,
+        "pool/distinct": len(candidates),
+        "pool/most_repeated": report.most_repeated,
+        "pool/effective_size": report.effective_size,
+        "pool/empty_bins": 1,
+        "pool/available/light_young": report.available[0],
+        "pool/available/light_old": report.available[1],
+        "pool/available/dark": 0,
+        "pool/drawn/light_young": 50,
+        "pool/drawn/light_old": 50,
+        "pool/drawn/dark": 0,
+        "pool/dropped/unlabelled": 40 - len(candidates),
+        "pool/dropped/poor": 0,
+    }
     first, *of_bins, dropped = str(report).splitlines()
     assert first == (
         f"Pool of 100 draws from {report.distinct} different latents, none more than "

@@ -14,7 +14,10 @@ def test_has_the_published_convolutions() -> None:
         ((3, 3), 32),
         ((3, 3), 64),
     ]
-    assert sum(isinstance(m, torch.nn.Linear) for m in model.modules()) == 2
+    # Images of 128 pixels come to 8 x 8 places; there is a logit for each of the two shapes.
+    dense = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in dense] == [(64 * 8 * 8, 64), (64, 2)]
+    assert model(torch.zeros(1, 3, 128, 128)).shape == (1, 2)
 
 
 def test_normalises_its_own_input_and_treats_rows_alone() -> None:
@@ -29,6 +32,11 @@ def test_normalises_its_own_input_and_treats_rows_alone() -> None:
     )
 
 
-def test_other_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="multiple of 16"):
-        ShapeClassifier(image_size=100)
+@pytest.mark.parametrize("size", [-16, 0, 15, 100])
+def test_other_sizes_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"image_size={size} should be a positive multiple of 16"):
+        ShapeClassifier(image_size=size)
+
+
+def test_the_smallest_image_comes_to_one_place() -> None:
+    assert ShapeClassifier(image_size=16)(torch.zeros(2, 3, 16, 16)).shape == (2, 2)

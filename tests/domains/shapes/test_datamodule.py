@@ -243,12 +243,17 @@ def test_images_are_drawn_without_gradient_and_on_demand() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_image_of_a_training_set_is_held_out(seed: int) -> None:
     """With as many images as the held-out sets have, for numbers depend on how many there are."""
-    held_out = {
-        image.tobytes()
-        for loader in (ShapesDataModule().val_dataloader(), ShapesDataModule().test_dataloader())
-        for images, _, _ in loader
-        for image in images.numpy()
-    }
+    held_out = set()
+    data = ShapesDataModule(seed=seed)
+    for loader, size in ((data.val_dataloader(), 500), (data.test_dataloader(), 5000)):
+        groups = torch.zeros(4, dtype=torch.int64)
+        for images, shapes, colours in loader:
+            groups += (2 * shapes + colours).bincount(minlength=4)
+            held_out |= {image.tobytes() for image in images.numpy()}
+        # Unbiased: a quarter of each group, five standard errors.
+        assert groups.sum() == size
+        assert (groups - size / 4).abs().max() < 5 * (size * 3 / 16) ** 0.5
+    assert len(held_out) == 5500
     for size, second in product((500, 5000), ("real", "oracle")):
         epochs = int(second == "real")
         data = ShapesDataModule(

@@ -1,12 +1,25 @@
 """Endless renders: every epoch, and every set, has images of its own."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
 
 from qdgs_lightning.datamodules import DataModuleError
+from qdgs_lightning.datamodules.renders import Renders
+from qdgs_lightning.domains.avatars.datamodule import AnnotatedAvatarRenders, AvatarRenders
+from qdgs_lightning.domains.avatars.dataset import (
+    ATTRIBUTES,
+    NORMALS,
+    Population,
+    draw_latent_images,
+)
 from qdgs_lightning.domains.shapes import AnnotatedRenders, BiasedRenders
 from qdgs_lightning.errors import QDGSError
+from qdgs_lightning.utils.seeding import seeded_generator
 from tests.boring import BoringTask
 
 
@@ -61,6 +74,72 @@ def test_another_seed_draws_other_images(kind: type[AnnotatedRenders | BiasedRen
     assert len(set(drawn)) == len(drawn) == 24
 
 
+@pytest.mark.parametrize(
+    "kind", [AnnotatedRenders, BiasedRenders, AvatarRenders, AnnotatedAvatarRenders]
+)
+def test_a_batch_follows_from_seed_and_number_alone(kind: Callable[..., Renders[Any]]) -> None:
+    drawn = []
+    for state in (0, 1):
+        torch.manual_seed(state)
+        before = torch.get_rng_state()
+        batch = kind(batch_size=24, image_size=32, seed=3).draw(seeded_generator(3, 5))
+        assert torch.equal(torch.get_rng_state(), before)
+        drawn.append([batch] if isinstance(batch, torch.Tensor) else list(batch))
+    for one, other in zip(*drawn, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_avatars_come_in_batches_with_as_many_latents_as_asked() -> None:
+    population = Population(skin=(0.05, 0.05, 0.9))
+    data = AvatarRenders(
+        population=population,
+        batch_size=3,
+        latents=40,
+        batches_per_epoch=2,
+        validation_batches=1,
+        seed=5,
+        image_size=32,
+    )
+    assert len(data.train_dataloader()) == 2
+    (batch,) = data.val_dataloader()
+    assert (batch.images.shape, batch.z.shape, batch.w.shape) == (
+        (3, 3, 32, 32),
+        (40, NORMALS),
+        (40, NORMALS),
+    )
+    drawn = draw_latent_images(population, 3, seeded_generator(5, 0), latents=40, image_size=32)
+    for found, expected in zip(batch, drawn, strict=True):
+        assert torch.equal(found, expected)
+    with pytest.raises(DataModuleError, match="latents is 2; give at least as many as images, 3"):
+        AvatarRenders(batch_size=3, latents=2)
+    fewest = AvatarRenders(batch_size=3, latents=3).draw(seeded_generator(0))
+    assert len(fewest.z) == 3
+    # By default as large as what the shipped generator draws, and the reader reads.
+    annotated = AnnotatedAvatarRenders(batch_size=2).draw(seeded_generator(0))
+    assert {fewest.images.shape[-1], annotated.images.shape[-1]} == {64}
+
+
+@pytest.mark.parametrize("junk", [0.0, 0.25, 1.0])
+def test_avatars_for_judges_have_the_share_of_junk_and_the_population_asked_for(
+    junk: float,
+) -> None:
+    data = AnnotatedAvatarRenders(
+        junk=junk,
+        population=replace(Population.even(), age=(0.01, 0.99)),
+        batch_size=200,
+        batches_per_epoch=3,
+        validation_batches=1,
+        image_size=32,
+    )
+    assert [len(each) for each in (data.train_dataloader(), data.test_dataloader())] == [3, 1]
+    (batch,) = data.val_dataloader()
+    assert batch.images.shape == (200, 3, 32, 32)
+    age = list(ATTRIBUTES).index("age")
+    assert (batch.labels[:, age] == 1).double().mean() > 0.93
+    share = float((batch.kinds > 0).double().mean())
+    assert abs(share - junk) <= 4 * (junk * (1 - junk) / 200) ** 0.5
+
+
 def test_a_trainer_that_keeps_its_loaders_is_refused() -> None:
     trainer = Trainer(logger=False, accelerator="cpu", enable_checkpointing=False, max_epochs=1)
     with pytest.raises(DataModuleError, match="reload_dataloaders_every_n_epochs: 1"):
@@ -75,5 +154,6 @@ def test_a_trainer_that_keeps_its_loaders_is_refused() -> None:
 def test_numbers_out_of_range_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(QDGSError, match=str(*setting.values())):
         BiasedRenders(**setting)  # type: ignore[arg-type]
-    with pytest.raises(DataModuleError, match="junk is -1"):
-        AnnotatedRenders(junk=-1)
+    for kind in (AnnotatedRenders, AnnotatedAvatarRenders):
+        with pytest.raises(DataModuleError, match="junk is -1"):
+            kind(junk=-1)

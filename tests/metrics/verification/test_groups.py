@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -68,6 +68,10 @@ def grouped(
     options = {"num_bootstrap": 0, "names": names} | options
     with warnings.catch_warnings(action="ignore"):
         return group_verification(*pairs, **options)  # type: ignore[arg-type]
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def values(estimates: dict[str, Estimate]) -> dict[str, float]:
@@ -201,6 +205,21 @@ def test_error_rates_equal_those_of_other_libraries(rate: float, decimals: int) 
         assert ratio.value == (high / low if low else math.inf)
 
 
+@pytest.mark.parametrize("count", [20, 21, 49])
+def test_a_rate_of_k_in_n_allows_k_false_matches(count: int) -> None:
+    distances = torch.cat([torch.full((20,), 0.5), 1 + torch.rand(count, generator=generator(0))])
+    same = torch.arange(20 + count) < 20
+    groups = torch.arange(20 + count) % 2
+    rates = tuple(k / count for k in range(count + 1))
+    result = grouped(Pairs(distances, same, groups), names=NAMES[:2], false_match_rates=rates)
+    for allowed, rate in enumerate(rates):
+        errors = result.at_false_match_rate[rate]
+        assert int((distances[~same] < errors.threshold).sum()) == allowed
+        assert sum(
+            errors.false_match[name].value * result.num_different[name] for name in NAMES[:2]
+        ) == pytest.approx(allowed)
+
+
 def test_merged_groups_are_means_of_their_members() -> None:
     result = grouped(shifted(2), merge=SIDES)
     for plain, merged in (
@@ -213,7 +232,23 @@ def test_merged_groups_are_means_of_their_members() -> None:
             {"left": (single["a"] + single["b"]) / 2, "right": single["d"]}
         )
         assert merged.disparate_impact.value == pytest.approx(disparate_impact(single, merge=SIDES))
+        found = [value for value, *_ in merged.accuracies.values()]
+        assert merged.mean.value == pytest.approx(np.mean(found))
+        assert merged.std.value == pytest.approx(np.std(found, ddof=1))
+        assert merged.gap.value == pytest.approx(max(found) - min(found))
+        assert {merged.worst, merged.best} == {*SIDES}
     assert grouped(shifted(2)).merged_own is None
+    # Folds of a merged group are means of its members' folds, which vary less than these.
+    pairs, folds = shifted(2), []
+    for index in range(4):
+        mine = pairs.groups == index
+        with warnings.catch_warnings(action="ignore"):
+            alone = verification_accuracy(pairs.distances[mine], pairs.same[mine])
+        folds.append(alone.fold_accuracies)
+    assert result.merged_own is not None
+    assert result.merged_own.fold_stds == pytest.approx(
+        {"left": np.mean(folds[:2], axis=0).std(), "right": np.std(folds[3])}
+    )
 
 
 @pytest.mark.parametrize("protocol", ["insightface", "exhaustive", "facexzoo"])
@@ -325,6 +360,16 @@ def test_no_false_match_at_all() -> None:
     assert errors.false_match["a"].high == pytest.approx(1 - 0.025 ** (1 / 50))
     assert result.own.accuracies["a"].high == 1
     assert result.pooled.disparate_impact == (1, 1, 1)
+
+
+def test_one_false_match_can_be_shown_and_less_is_warned_of() -> None:
+    same = torch.tensor([True, False]).repeat(100)
+    pairs = Pairs(torch.where(same, 0.5, 1.5), same, torch.arange(200) // 100)
+    options: dict[str, Any] = {"names": NAMES[:2], "num_bootstrap": 0}
+    with warnings.catch_warnings(action="error"):
+        group_verification(*pairs, false_match_rates=(0.01, 1), **options)
+    with pytest.warns(UserWarning, match="cannot show a false match rate of 0.0099;"):
+        group_verification(*pairs, false_match_rates=(0.0099,), **options)
 
 
 def test_exact_intervals_are_of_as_many_pairs_as_a_share_is_of() -> None:

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor
 
-from qdgs_lightning.models import BackboneError, TimmBackbone, create_backbone
+from qdgs_lightning.models import Backbone, BackboneError, TimmBackbone, create_backbone
 from qdgs_lightning.models.backbones.create import BACKBONE_NAMES
 from tests.models.backbones.filled import pictures
 
@@ -168,3 +168,23 @@ def test_weights_that_timm_cannot_have_are_the_reason(
         build(checkpoint_path=str(path))
     with pytest.raises(BackboneError, match="cannot be built for images of 64 pixels"):
         build(checkpoint_path=str(path), block="none")
+
+
+class _Mean(Backbone):
+    """Embeds the mean of all that it sees."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(1, 2, 3))[:, None].expand(-1, self.embedding_dim)
+
+
+def test_the_smallest_backbone_takes_a_pixel_in_the_middle_of_the_range() -> None:
+    pixels = torch.tensor([0.0, 0.5, 1.0])[:, None, None, None].expand(-1, 3, 1, 1)
+    found = _Mean(embedding_dim=1, image_size=1)(pixels)
+    assert found.tolist() == [[-1], [0], [1]]
+    for sizes in ((0, 1), (1, 0)):
+        with pytest.raises(BackboneError, match="both should be positive"):
+            _Mean(embedding_dim=sizes[0], image_size=sizes[1])
+    with pytest.raises(BackboneError, match=r"takes \[n, 3, 1, 1\]"):
+        _Mean(embedding_dim=1, image_size=1)(torch.zeros(2, 3, 1, 2))
+    with pytest.raises(BackboneError, match="divide by 255"):
+        _Mean(embedding_dim=1, image_size=1)(torch.zeros(2, 3, 1, 1, dtype=torch.uint8))

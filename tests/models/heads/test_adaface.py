@@ -49,6 +49,16 @@ def test_lengths_beyond_a_hundred_count_as_a_hundred() -> None:
     assert float(head.batch_std) == pytest.approx(50 / 2**0.5, rel=1e-5)
 
 
+def test_lengths_of_other_processes_move_nothing() -> None:
+    """Rows of a joined batch whose class lies elsewhere are counted there."""
+    norms = torch.tensor([[30.0], [90.0], [34.0], [5.0]])
+    here = torch.tensor([[True], [False], [True], [False]])
+    head = AdaFace(DIM, CLASSES, t_alpha=1.0)
+    head.observe(torch.zeros(4, 1), norms, here)
+    assert float(head.batch_mean) == pytest.approx(32)
+    assert float(head.batch_std) == pytest.approx(8**0.5, rel=1e-5)
+
+
 def test_small_deviations_are_seen_far_from_the_start() -> None:
     head = AdaFace(2, 3, t_alpha=0.5)
     norms = torch.tensor([60.0, 60.01, 60.02, 60.03])

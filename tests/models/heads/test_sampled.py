@@ -88,6 +88,18 @@ def test_every_identity_of_the_batch_finds_room() -> None:
     assert set(labels.tolist()) <= set(rows.tolist())
 
 
+def test_the_first_and_the_last_row_take_part_with_their_identities() -> None:
+    weight, embeddings, _ = rows_and_batch(4, classes=300)
+    labels = torch.tensor([0, 299, 0, 150])
+    head = sampled(ArcFace, weight, sample_rate=0.02)
+    for _ in range(8):
+        head.zero_grad()
+        torch.autograd.backward(head(embeddings, labels))
+        chosen = gradient(head.weight).abs().sum(dim=1).nonzero()[:, 0]
+        assert len(chosen) == 6
+        assert {0, 150, 299} <= set(chosen.tolist())
+
+
 def test_draws_depend_on_seed_and_step_alone_and_go_on_after_a_pause() -> None:
     weight, embeddings, labels = rows_and_batch(8, classes=200)
     first = sampled(ArcFace, weight, sample_rate=0.2, seed=1)
@@ -155,7 +167,8 @@ def test_what_is_asked_too_early_or_of_the_wrong_size() -> None:
         early(embeddings, torch.full((4,), 11))
     with pytest.raises(HeadError, match=r"takes \[4\] of torch.int64"):
         early(embeddings, labels[:3])
-    for options in ({"sample_rate": 0.0}, {"sample_rate": 1.1}, {"seed": -1}):
+    SampledHead(DIM, CLASSES, seed=2**32 - 1)
+    for options in ({"sample_rate": 0.0}, {"sample_rate": 1.1}, {"seed": -1}, {"seed": 2**32}):
         with pytest.raises(HeadError, match="SampledHead has s"):
             SampledHead(DIM, CLASSES, **options)
     with pytest.raises(HeadError, match="num_classes=0"):

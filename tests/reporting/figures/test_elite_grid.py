@@ -44,7 +44,15 @@ def test_tiles_begin_where_the_ranges_do() -> None:
     tiles = canvas(figure)[::4, ::4]
     for place, colour in (((0, 0), RED), ((2, 1), GREEN), ((4, 2), BLUE)):
         np.testing.assert_array_equal(tiles[place], colour)
-    assert tuple(figure.axes[0].images[0].get_extent()) == (-3, 0, 10, 20)
+    (axes,) = figure.axes
+    assert tuple(axes.images[0].get_extent()) == (-3, 0, 10, 20)
+    # Lines part the tiles, which are square on the page whatever the ranges.
+    assert [line.get_xdata()[0] for line in axes.lines[:2]] == pytest.approx([-2, -1])  # type: ignore[index]
+    assert [line.get_ydata()[0] for line in axes.lines[2:]] == pytest.approx([12, 14, 16, 18])  # type: ignore[index]
+    figure.draw_without_rendering()
+    corners = axes.transData.transform([(-3, 10), (-2, 12)])
+    width, height = corners[1] - corners[0]
+    assert width == pytest.approx(height, rel=0.01)
 
 
 def test_axes_say_what_their_ends_stand_for() -> None:

@@ -32,6 +32,8 @@ def test_ratios_are_above_and_accuracies_below() -> None:
     assert len(colours) == 2
     assert above.get_title() == "skin"
     assert above.get_xlim() == below.get_xlim()
+    ticks = below.xaxis.get_major_locator().tick_values(0.5, 2)
+    assert all(float(tick).is_integer() for tick in ticks)  # no epoch is half trained
     for axes in (above, below):  # as the legends say it
         assert axes.yaxis.get_major_formatter()(0.905, 0) == "90.5%"
 

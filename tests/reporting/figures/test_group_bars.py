@@ -77,7 +77,7 @@ def test_differences_stand_apart_from_accuracies() -> None:
 def test_long_names_do_not_run_into_each_other() -> None:
     names = ("Southeast_Asian_of_a_long_name", "a group with a name of many words", "c")
     figure = group_bars({"one": dict.fromkeys(names, 0.9)})
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     labels = figure.axes[0].get_xticklabels()
     boxes = [label.get_window_extent() for label in labels]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

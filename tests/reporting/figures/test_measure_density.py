@@ -98,7 +98,7 @@ def test_axes_and_shades_say_what_they_are() -> None:
         names=NAMES,
         ends={"skin": ("A person with dark skin.", "A person with light skin.")},
     )
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     first, second, third, bar, *_ = figure.axes
     assert first.get_xlabel() == second.get_xlabel() == "← dark    skin    light →"
     assert (first.get_ylabel(), third.get_ylabel()) == ("age", "hair")

@@ -69,7 +69,13 @@ def test_a_line_begins_at_one_false_match_and_is_bold_from_ten() -> None:
     assert axes.yaxis.get_major_formatter()(0.9, 0) == "90%"
     assert "false match rate" in axes.get_xlabel()
     assert "true accept rate" in axes.get_ylabel()
-    assert axes.get_ylim()[0] <= min(line(axes, number)[1].min() for number in (0, 1))
+    # From the tenth below the lowest point, or from 90 %, to just above all.
+    lowest = min(line(axes, number)[1].min() for number in (0, 1))
+    assert lowest < 0.9
+    assert axes.get_ylim() == (math.floor(lowest * 10) / 10, 1.002)
+    apart = pairs(0, 100)
+    (axes,) = roc_figure({"perfect": (3.0 - 2 * apart[1].double(), apart[1])}).axes
+    assert axes.get_ylim() == (0.9, 1.002)
 
 
 def test_the_legend_has_numbers_of_all_pairs() -> None:
@@ -88,11 +94,12 @@ def test_chance_accepts_both_kinds_equally() -> None:
     (axes,) = roc_figure({"lfw": pairs(3, 2000)}).axes
     x, y = (np.asarray(part) for part in axes.lines[-1].get_data())
     assert x.tolist() == y.tolist()
+    assert (x[0], x[-1]) == (pytest.approx(1e-3), 1)
 
 
 def test_a_handful_of_pairs_can_be_drawn() -> None:
     figure = roc_figure({"one": (torch.tensor([0.5, 1.5]), torch.tensor([True, False]))})
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.axes[0].get_xlim() == (0.1, 1)
 
 
