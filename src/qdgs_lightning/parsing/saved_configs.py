@@ -46,14 +46,21 @@ def find_saved_paths(values: Namespace, path: Path) -> None:
             files are looked for, ``trainer.callbacks``; changed in place.
         path: The file that it was read from; where it has no `folder_note`, nothing changes.
     """
-    folders = _noted_folders(path)
+    folders = noted_folders(path)
     for key, is_there in _READ.items() if folders else ():
         if (value := values.get(key)) is not None:
             values[key] = _found(value, folders, is_there)
 
 
-def _noted_folders(path: Path) -> list[Path]:
-    """Read where a run was started: that folder if the project has moved, then the former one."""
+def noted_folders(path: Path) -> list[Path]:
+    """Read where a run was started: that folder if the project has moved, then the former one.
+
+    Args:
+        path: Configuration of a run.
+
+    Returns:
+        Absolute paths, of folders that need not be there; none where the file has no `folder_note`.
+    """
     with path.open(encoding="utf-8") as file:
         for line in takewhile(lambda line: line.startswith("#"), file):
             if note := _NOTE.match(line.rstrip("\n")):
