@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 from scipy.stats import mannwhitneyu
+from torch import Tensor, nn
 
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.datasets import open_face_dataset
@@ -93,6 +94,50 @@ def test_weights_of_a_named_network(tmp_path: Path) -> None:
     )
     assert (found["pairs_within"], found["pairs_between"]) == (5, 5)
     assert found["auc"]["low"] is None  # type: ignore[index]
+
+
+class AnySize(nn.Module):
+    """A backbone of a user's own that says no size: the spread of colours in fine and coarse."""
+
+    embedding_dim = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(12))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Take moments, and how neighbouring pixels differ, which depends on the size."""
+        steps = images.diff(dim=3).abs().mean(dim=(2, 3)), images.diff(dim=2).abs().mean(dim=(2, 3))
+        moments = images.mean(dim=(2, 3)) - 0.5, images.var(dim=(2, 3))
+        return self.scale * torch.cat([*steps, *moments], dim=1)
+
+
+@pytest.mark.parametrize("named", ["mobilefacenet", f"{__name__}.AnySize"])
+def test_images_of_a_run_are_of_the_size_of_its_data(named: str) -> None:
+    torch.manual_seed(0)
+    own = named.endswith("AnySize")
+    backbone = AnySize() if own else create_backbone(named, image_size=32)
+    run, _ = run_folder(Path("run"))
+    weights = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    torch.save({"state_dict": weights}, run / "checkpoints" / "last.ckpt")
+    part = {"class_path": named} if own else named
+    model = {"class_path": "FaceRecognizer", "init_args": {"backbone": part}}
+    data = {"class_path": "FaceDataModule", "init_args": {"image_size": 32}}
+    (run / "config.yaml").write_text(yaml.safe_dump({"model": model, "data": data}))
+    root = write_training_set(Path("set"), n=3, each=3, side=48)
+    found = identities("--path", root, "--run", run, "--num_bootstrap", 0)
+    images = open_face_dataset(root)
+    batch = torch.stack([fit_square(images[row][0], 32) for row in range(9)]) / 255
+    with torch.no_grad():
+        embeddings = FaceRecognizer(backbone=backbone).eval().embed(batch)
+    cosines = (embeddings @ embeddings.T).double()
+    within = [
+        float(cosines[a, b])
+        for a, b in combinations(range(9), 2)
+        if images.labels[a] == images.labels[b]
+    ]
+    mean = pytest.approx(sum(within) / 9, abs=1e-6)
+    assert found["cosine_within"]["mean"] == mean  # type: ignore[index]
 
 
 def test_an_entry_and_an_order_of_colours_can_be_named(tmp_path: Path) -> None:

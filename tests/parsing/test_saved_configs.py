@@ -1,10 +1,12 @@
 """The configuration of a run, read from other folders than the one that it was started in."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.errors import ConfigError
@@ -32,10 +34,28 @@ class FileData(BoringData):
             raise ConfigError(f"named is {self.named}.")
 
 
+class FileCallback(Callback):
+    """Needs a file, and writes into a folder."""
+
+    def __init__(self, *, archive: str, folder: str) -> None:
+        self.archive, self.folder = Path(archive), Path(folder)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the file into the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.archive, self.folder)
+
+
 NEEDING = CONFIG.replace(
     "tests.boring.BoringData",
     "tests.parsing.test_saved_configs.FileData\n  init_args: {file: data/file, weights: data/w.pt}",
 )
+CALLBACKS = """  callbacks:
+  - class_path: tests.parsing.test_saved_configs.FileCallback
+    init_args: {archive: data/a.safetensors, folder: runs/copies}
+  - class_path: ModelCheckpoint
+    init_args: {dirpath: runs/kept}
+"""
 
 
 @pytest.fixture
@@ -65,6 +85,26 @@ def test_a_run_is_tested_from_another_folder(project: Path) -> None:
     run_the_test_of(run)
     assert sorted(path.name for path in (project / "runs" / "boring").iterdir()) == ["version_0"]
     assert saved(run)["data"]["init_args"]["file"] == "data/file"  # relative, as it was written
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_callbacks_find_their_files_and_write_into_folders_of_the_command(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    monkeypatch.chdir(project)
+    Path("data/a.safetensors").write_text("archive")
+    main(["fit", "--config", written(NEEDING + CALLBACKS)])
+    config = Path("runs", "boring", "version_1", "config.yaml").absolute()
+    before = sorted(project.rglob("*"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    if moved:
+        config.parent.rename(tmp_path / "kept")
+        config = tmp_path / "kept" / "config.yaml"
+        before = sorted(project.rglob("*"))
+    main(["fit", "--config", str(config)])
+    assert Path("runs/copies/a.safetensors").read_text() == "archive"
+    assert list(Path("runs/kept").glob("*.ckpt"))
+    assert sorted(project.rglob("*")) == before
 
 
 def test_a_run_is_tested_where_the_whole_project_was_moved(project: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """``qdgs search``: what is left of it after kill -9, and what it says to nonsense."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,13 +10,44 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch import Tensor
 
 from qdgs_lightning.cli.main import main
+from qdgs_lightning.guidance import Evaluation
 from qdgs_lightning.search import Archive
 from qdgs_lightning.search.persistence.tree_file import ArchiveError
 from qdgs_lightning.utils.atomic_files import reserved
+from tests.toys import ToyGuidance
 
 TARGET = 20_000
+
+
+class InterruptedGuidance(ToyGuidance):
+    """Guidance that sends a signal to its own process in one of its calls.
+
+    Args:
+        number: The signal; the next one of a process that does not stop is the same.
+        calls: In which calls, the first one being that of the calibration.
+        once: File that is made by the first process to send it; where it is, none does.
+    """
+
+    def __init__(self, number: int, calls: list[int], once: str) -> None:
+        super().__init__()
+        self.number, self.calls, self.once = number, calls, once
+        self.called, self.sends = 0, False
+
+    def forward(self, images: Tensor, latents: Tensor) -> Evaluation:
+        """Send it in the midst of an iteration."""
+        self.called += 1
+        if self.called in self.calls:
+            try:
+                Path(self.once).touch(exist_ok=False)
+                self.sends = True
+            except FileExistsError:
+                pass
+            if self.sends:
+                os.kill(os.getpid(), self.number)
+        return super().forward(images, latents)
 
 
 @pytest.fixture
@@ -56,6 +89,65 @@ def test_killed_at_any_moment_it_ends_with_the_same_file(config: str, tmp_path: 
     assert killed.read_bytes() == whole.read_bytes()
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"search.yaml", "killed.safetensors", "whole.safetensors"}
+
+
+def guided(number: int, calls: list[int], once: Path) -> list[str]:
+    """The option that names guidance which interrupts the search."""
+    settings = {"number": int(number), "calls": calls, "once": str(once)}
+    values = {"class_path": f"{__name__}.InterruptedGuidance", "init_args": settings}
+    return ["--guidance", json.dumps(values), "--search.evaluation_batch_size", "64"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_the_first_save_it_keeps_all_whole_iterations(
+    config: str, tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped, whole = tmp_path / "stopped.safetensors", tmp_path / "whole.safetensors"
+    words = ["search", "--config", config, "--save_every_seconds", "3600", "--evaluations", "1500"]
+    # 64 latents calibrate, and an iteration of 180 takes three calls.
+    words += guided(number, [6], tmp_path / "sent")
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--output", str(stopped)])
+    assert ended.value.code == 130
+    assert evaluations_in(stopped) == 64 + 2 * 180
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"{stopped} keeps 424 of 1,500 evaluations; the same line goes on: qdgs search" in told
+    main([*words, "--output", str(stopped)])
+    main([*words, "--output", str(whole)])
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("calls", [[1], [5, 6]])
+def test_an_interruption_of_the_calibration_and_a_second_one_do_not_wait(
+    config: str, tmp_path: Path, calls: list[int]
+) -> None:
+    path = tmp_path / "a.safetensors"
+    words = ["search", "--config", config, "--save_every_seconds", "3600", "--output", str(path)]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, *guided(signal.SIGINT, calls, tmp_path / "sent")])
+    assert ended.value.code == 130
+    assert not path.exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_one_interrupted_process_of_two_stops_both_and_keeps_the_search(
+    config: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    words = ["search", "--config", config, "--save_every_seconds", "3600", "--output", str(path)]
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "qdgs_lightning", *words, "--devices", "2"),
+            *guided(signal.SIGINT, [4], tmp_path / "sent"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert 64 < evaluations_in(path) < TARGET
 
 
 def test_two_processes_grow_the_archive_of_one(config: str, tmp_path: Path) -> None:

@@ -111,6 +111,53 @@ def test_a_test_goes_on_in_the_wandb_run_of_its_fit(tmp_path: Path) -> None:
     assert [line["trainer/global_step"] for line in tested] == [2]
 
 
+@pytest.mark.parametrize(
+    ("moved", "kept_in"),
+    [
+        ({}, "project/runs/wandb"),
+        ({"project": "other"}, "other/runs/wandb"),
+        ({"project/runs/boring/version_0": "kept"}, "project/runs/wandb"),
+        ({"project/runs/boring/version_0": "kept", "project": "gone"}, "kept/wandb"),
+    ],
+    ids=["in place", "project moved", "run moved", "run moved and project gone"],
+)
+def test_a_test_from_another_folder_leaves_nothing_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: dict[str, str], kept_in: str
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    main(["fit", "--config", written(CONFIG + WANDB)])
+    run = runs()[0].absolute()
+    for before, after in moved.items():
+        (tmp_path / before).rename(tmp_path / after)
+        if run.is_relative_to(tmp_path / before):
+            run = tmp_path / after / run.relative_to(tmp_path / before)
+    (tmp_path / "elsewhere" / "runs" / "wandb").mkdir(parents=True)  # of other runs
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (checkpoint,) = run.glob("checkpoints/*.ckpt")
+    main(["test", "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)])
+    wandb_id = read_record(run)["wandb_id"]
+    assert wandb_id == read_record(run / "test")["wandb_id"]
+    found = {each.parent for each in tmp_path.rglob(f"offline-run-*-{wandb_id}")}
+    of_fit = tmp_path / ("gone" if "gone" in moved.values() else kept_in.partition("/")[0])
+    assert found == {of_fit / "runs" / "wandb", tmp_path / kept_in}
+    assert [path for path in Path().rglob("*") if path.is_file()] == []
+
+
+def test_the_default_logger_of_a_test_writes_below_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main(["fit", "--config", written(CONFIG.partition("  logger:")[0])])
+    (run,) = (path.absolute() for path in Path("lightning_logs").iterdir())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (checkpoint,) = run.glob("checkpoints/*.ckpt")
+    main(["test", "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)])
+    (record,) = run.glob("*/**/run.json")
+    assert read_record(record.parent)["command"] == "test"
+    assert not list(Path().iterdir())
+
+
 def test_a_resumed_fit_is_of_the_same_experiment() -> None:
     main(["fit", "--config", written(CONFIG)])
     (checkpoint,) = runs()[0].glob("checkpoints/*.ckpt")

@@ -81,7 +81,7 @@ def data_identities(
     within, between = sample_pairs(images.labels, pairs, generator)
     if run is not None and checkpoint is None:
         checkpoint = run / "checkpoints" / "last.ckpt"
-    recogniser = open_recogniser(
+    recogniser, size = open_recogniser(
         run=run,
         checkpoint=checkpoint,
         backbone=backbone,
@@ -94,6 +94,7 @@ def data_identities(
         recogniser,
         images,
         used.tolist(),
+        size=size,
         batch_size=batch_size,
         num_workers=num_workers,
         accelerator=accelerator,

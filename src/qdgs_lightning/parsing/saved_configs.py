@@ -8,6 +8,7 @@ Absolute paths would hold in neither, nor on another machine.
 
 import os
 import re
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from typing import Any
 from jsonargparse import Namespace
 
 _NOTE = re.compile(r"# started in (.+) \((.+) from here\)$")
-# What a run reads; what it writes goes below the folder of the command, as always.
-_READ = ("model", "data", "ckpt_path")
+# What a run reads; what it writes goes below the folder of the command, as always. Callbacks do
+# both: they read files, such as an archive, and write into folders, such as `dirpath`.
+_READ: dict[str, Callable[[Path], bool]] = {
+    "model": Path.exists,
+    "data": Path.exists,
+    "ckpt_path": Path.exists,
+    "trainer.callbacks": Path.is_file,
+}
 
 
 def folder_note(run: Path) -> str:
@@ -35,18 +42,25 @@ def find_saved_paths(values: Namespace, path: Path) -> None:
     Paths that are in the folder of this command stay as they are, as do those that are nowhere.
 
     Args:
-        values: What a configuration says of ``model``, ``data`` and ``ckpt_path``; changed in
-            place.
+        values: What a configuration says of ``model``, ``data``, ``ckpt_path`` and, where only
+            files are looked for, ``trainer.callbacks``; changed in place.
         path: The file that it was read from; where it has no `folder_note`, nothing changes.
     """
-    folders = _noted_folders(path)
-    for key in _READ if folders else ():
+    folders = noted_folders(path)
+    for key, is_there in _READ.items() if folders else ():
         if (value := values.get(key)) is not None:
-            values[key] = _found(value, folders)
+            values[key] = _found(value, folders, is_there)
 
 
-def _noted_folders(path: Path) -> list[Path]:
-    """Read where a run was started: that folder if the project has moved, then the former one."""
+def noted_folders(path: Path) -> list[Path]:
+    """Read where a run was started: that folder if the project has moved, then the former one.
+
+    Args:
+        path: Configuration of a run.
+
+    Returns:
+        Absolute paths, of folders that need not be there; none where the file has no `folder_note`.
+    """
     with path.open(encoding="utf-8") as file:
         for line in takewhile(lambda line: line.startswith("#"), file):
             if note := _NOTE.match(line.rstrip("\n")):
@@ -54,20 +68,24 @@ def _noted_folders(path: Path) -> list[Path]:
     return []
 
 
-def _found(value: Any, folders: list[Path]) -> Any:  # noqa: ANN401 (whatever configurations hold)
+def _found(
+    value: Any,  # noqa: ANN401 (whatever configurations hold)
+    folders: list[Path],
+    is_there: Callable[[Path], bool],
+) -> Any:  # noqa: ANN401
     """Look for the paths in a value."""
     if isinstance(value, Namespace):
         for key, each in list(vars(value).items()):
-            setattr(value, key, _found(each, folders))
+            setattr(value, key, _found(each, folders, is_there))
     elif isinstance(value, dict):
-        return {key: _found(each, folders) for key, each in value.items()}
+        return {key: _found(each, folders, is_there) for key, each in value.items()}
     elif isinstance(value, list):
-        return [_found(each, folders) for each in value]
+        return [_found(each, folders, is_there) for each in value]
     elif isinstance(value, Path) or (isinstance(value, str) and _looks_like_path(value)):
         here = Path(value)
         there = (folder / here for folder in folders)
         if not here.is_absolute() and not here.exists():
-            return type(value)(next((each for each in there if each.exists()), here))
+            return type(value)(next((each for each in there if is_there(each)), here))
     return value
 
 

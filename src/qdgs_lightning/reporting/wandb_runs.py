@@ -35,6 +35,11 @@ def keep_wandb_below(save_dir: Path) -> None:
     set_for_run({"WANDB_DATA_DIR": str(folder / "data"), "WANDB_CACHE_DIR": str(folder / "cache")})
 
 
+def is_wandb(logger: Any) -> bool:  # noqa: ANN401 (whatever YAML holds)
+    """Whether an entry of ``trainer.logger`` in a parsed configuration is a `WandbLogger`."""
+    return str(getattr(logger, "class_path", "")).endswith("WandbLogger")
+
+
 def save_dir_of_wandb(loggers: Any) -> Path | None:  # noqa: ANN401 (whatever YAML holds)
     """Find where the first `WandbLogger` of a parsed configuration keeps its runs.
 
@@ -45,7 +50,7 @@ def save_dir_of_wandb(loggers: Any) -> Path | None:  # noqa: ANN401 (whatever YA
         Its ``save_dir``; None if there is no such logger.
     """
     for each in loggers if isinstance(loggers, list) else [loggers]:
-        if str(getattr(each, "class_path", "")).endswith("WandbLogger"):
+        if is_wandb(each):
             values = each.get("init_args") or {}
             return Path(values.get("save_dir") or values.get("dir") or ".")
     return None

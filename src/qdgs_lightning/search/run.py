@@ -12,7 +12,6 @@ from qdgs_lightning.guidance import Guidance
 from qdgs_lightning.search import Coverage, QDSearch, SearchConfig, SearchError
 from qdgs_lightning.search.persistence.resume import run_and_save
 from qdgs_lightning.search.persistence.tree_file import ArchiveError
-from qdgs_lightning.search.processes import first_alone
 from qdgs_lightning.utils.atomic_files import reserved
 from qdgs_lightning.utils.console import say
 from qdgs_lightning.utils.precision import MatmulPrecision
@@ -34,7 +33,8 @@ def search(
 
     The archive file holds all that is needed to go on. A run that was stopped, even by kill -9,
     and started again by the same command ends with the same archive, bit for bit on a CPU with as
-    many threads; a higher number of evaluations continues a finished one.
+    many threads; a higher number of evaluations continues a finished one. Ctrl-C saves what has
+    been evaluated at the end of the iteration.
 
     Args:
         generator: Whose latents to search.
@@ -42,7 +42,7 @@ def search(
         search: How to search.
         output: The archive file, ending in .safetensors; continued if it exists.
         evaluations: How many latents may be evaluated in all, those of earlier runs included.
-        save_every_seconds: How much work a stop may cost; 0 saves after every iteration.
+        save_every_seconds: How much work kill -9 may cost; 0 saves after every iteration.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
         devices: On how many processes or GPUs to evaluate; their number changes nothing but
             the last digits, if threads are not as many.
@@ -83,7 +83,6 @@ def search(
                 every_seconds=save_every_seconds,
                 shown=fabric.is_global_zero,
             )
-            first_alone(lambda: quest.save(output))
     if fabric.is_global_zero:
         stats = quest.stats
         say(

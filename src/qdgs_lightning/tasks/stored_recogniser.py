@@ -31,7 +31,7 @@ def open_recogniser(
     image_size: int,
     color_order: ColorChoice = "auto",
     entry: str | None = None,
-) -> FaceRecognizer:
+) -> tuple[FaceRecognizer, int]:
     """Build a recogniser and load its weights; it has no head and is in evaluation mode.
 
     Args:
@@ -41,6 +41,10 @@ def open_recogniser(
         image_size: Side of the images that a named backbone takes.
         color_order: See `load_backbone_weights`.
         entry: See `load_backbone_weights`.
+
+    Returns:
+        The recogniser, and the side of the images that it takes: that of the backbone, or of the
+        run's data where the backbone says none.
 
     Raises:
         DataError: Both or neither of a run and a backbone is named, or a file is missing.
@@ -52,17 +56,18 @@ def open_recogniser(
             "network and a file of its weights."
         )
     if run is not None:
-        built = _backbone_of(run / "config.yaml")
+        built, image_size = _backbone_of(run / "config.yaml")
     else:
         built = create_backbone(cast(str, backbone), image_size=image_size)
     if checkpoint is None or not checkpoint.is_file():
         raise DataError(f"There is no file of weights {checkpoint or ''}; give it as --checkpoint.")
     load_backbone_weights(cast(Backbone, built), checkpoint, color_order=color_order, entry=entry)
-    return FaceRecognizer(backbone=built).eval()
+    size = int(getattr(built, "image_size", image_size))
+    return FaceRecognizer(backbone=built).eval(), size
 
 
-def _backbone_of(config: Path) -> nn.Module:
-    """Build the backbone that the configuration of a run names.
+def _backbone_of(config: Path) -> tuple[nn.Module, int]:
+    """Build the backbone that the configuration of a run names, and read the size of its images.
 
     Raises:
         DataError: There is none.
@@ -70,16 +75,21 @@ def _backbone_of(config: Path) -> nn.Module:
     if not config.is_file():
         raise DataError(f"There is no {config}; give --run, a run folder of qdgs fit.")
     try:
-        named = yaml.safe_load(config.read_text())["model"]["init_args"]["backbone"]
+        values = yaml.safe_load(config.read_text())
+        named = values["model"]["init_args"]["backbone"]
     except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise DataError(
             f"{config} names no backbone; give the run folder of a fit of FaceRecognizer."
         ) from error
+    data = values.get("data")
+    settings = data.get("init_args") if isinstance(data, dict) else None
+    size = int((settings or {}).get("image_size", 112))
     if isinstance(named, str):
-        return create_backbone(named)
+        return create_backbone(named, image_size=size), size
     parser = Parser()
     parser.add_argument("--backbone", type=nn.Module)
-    return cast(nn.Module, parser.instantiate(parser.parse_object({"backbone": named})).backbone)
+    built = parser.instantiate(parser.parse_object({"backbone": named})).backbone
+    return cast(nn.Module, built), size
 
 
 class EncodedImages(Protocol):
@@ -117,6 +127,7 @@ def embed_rows(
     source: EncodedImages,
     rows: Iterable[int],
     *,
+    size: int,
     batch_size: int,
     num_workers: int,
     accelerator: str,
@@ -127,6 +138,7 @@ def embed_rows(
         recogniser: Of `open_recogniser`.
         source: Where images come from, such as `FaceFolderDataset`.
         rows: Which of them.
+        size: Side to which images are brought.
         batch_size: Images at once.
         num_workers: Processes that decode.
         accelerator: Where to compute: cpu, cuda, mps, or auto.
@@ -146,7 +158,6 @@ def embed_rows(
             "as cpu."
         ) from error
     recogniser = recogniser.to(device)
-    size = int(getattr(recogniser.backbone, "image_size", 112))
     images = _Rows(source, list(rows), size)
     loader = iter(DataLoader(images, batch_size=batch_size, num_workers=num_workers))
     found = []

@@ -7,6 +7,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from qdgs_lightning.parsing.saved_configs import noted_folders
+from qdgs_lightning.reporting.wandb_runs import is_wandb, save_dir_of_wandb
 from qdgs_lightning.utils.atomic_files import write_json
 
 RECORD = "run.json"
@@ -46,7 +48,9 @@ def placed(loggers: Any, run: Path | None, command: str) -> Any:  # noqa: ANN401
 
     Those that number folders by ``version`` write into ``RUN/test``, then ``RUN/test_1`` and so on,
     if the checkpoint is of a run, or into ``save_dir/name/test`` if there is none and no version is
-    given: numbers are those of fits.
+    given: numbers are those of fits. Others, where the command is not in the folder of the fit,
+    write into the fit's ``save_dir`` if that has W&B runs, as those of one experiment are sent
+    together, or else into ``RUN``.
 
     Args:
         loggers: The parsed value of ``trainer.logger``.
@@ -63,15 +67,29 @@ def placed(loggers: Any, run: Path | None, command: str) -> Any:  # noqa: ANN401
     ]
     for each in listed:
         values = each.get("init_args") if isinstance(each, Namespace) else None
-        if values is None or "id" in values or any(key not in values for key in _PLACE):
+        if values is None:
             continue
-        if run is not None:
+        if is_wandb(each) or any(key not in values for key in _PLACE):
+            if run is not None and "save_dir" in values:
+                values["save_dir"] = _save_dir_of_fit(each, run)
+        elif run is not None:
             values["save_dir"], values["name"] = str(run.parent), run.name
             values["version"] = free_folder(run, command).name
         elif values["version"] is None:
             parent = Path(str(values["save_dir"]), str(values["name"] or ""))
             values["version"] = free_folder(parent, command).name
     return listed if several else listed[0]
+
+
+def _save_dir_of_fit(logger: Namespace, run: Path) -> str | None:
+    """Find where a logger without numbered folders writes what it logs of a fit."""
+    given: str | None = logger.init_args["save_dir"]
+    folders = noted_folders(run / "config.yaml")
+    here = (save_dir_of_wandb(logger) if is_wandb(logger) else None) or Path(given or ".")
+    if here.is_absolute() or Path.cwd() in folders:
+        return given
+    there = (folder / here for folder in folders if is_wandb(logger))
+    return str(next((each for each in there if (each / "wandb").is_dir()), run.absolute()))
 
 
 def read_record(run: Path | None) -> dict[str, Any]:

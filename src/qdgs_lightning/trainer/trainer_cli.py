@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, ModelCheckpoint
 from lightning.pytorch.cli import (
@@ -226,8 +227,19 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
-        if (folder := save_dir_of_wandb(settings.trainer.logger)) is not None:
+        if (folder := save_dir_of_wandb(self._placed_trainer().logger)) is not None:
             keep_wandb_below(folder)
+
+    def _placed_trainer(self) -> Namespace:
+        """Return the settings of the trainer, which writes below the run that it looks at."""
+        command = str(self.config.subcommand)
+        trainer: Namespace = self.config[command].trainer.clone()
+        if command != "fit":
+            run = run_of(self.config[command].get("ckpt_path"))
+            trainer.logger = placed(trainer.logger, run, command)
+            if run is not None:  # for Lightning's own choice of a logger
+                trainer.default_root_dir = str(run)
+        return trainer
 
     def instantiate_classes(self) -> None:
         """Build everything; what looks at a fit writes into the folder of the fit."""
@@ -236,9 +248,9 @@ class TrainerCLI(LightningCLI):
             super().instantiate_classes()
             return
         run = run_of(whole[command].get("ckpt_path"))
+        trainer = self._placed_trainer()
         self.config = whole.clone()
-        trainer = self.config[command].trainer
-        trainer.logger = placed(trainer.logger, run, command)
+        self.config[command].trainer = trainer
         try:
             super().instantiate_classes()
         finally:

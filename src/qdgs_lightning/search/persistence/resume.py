@@ -17,6 +17,9 @@ from qdgs_lightning.search.persistence.tree_file import read_tree
 from qdgs_lightning.search.processes import exchange, first_alone
 from qdgs_lightning.search.progress import search_progress
 from qdgs_lightning.search.qd_search import UNTIL, QDSearch
+from qdgs_lightning.utils.late_interrupts import late_interrupts
+
+_LATE = "the search stops after this iteration, which is saved; Ctrl-C again stops it at once"
 
 
 def run_and_save(
@@ -31,13 +34,18 @@ def run_and_save(
 ) -> None:
     """Continue a search, show its progress, and save it from time to time; collective.
 
+    An interruption by Ctrl-C (on any process) waits for the end of the iteration, where the search
+    can be saved; one before the end of the calibration, where there is nothing to save, does not,
+    nor does a second one.
+
     Args:
         search: What to continue.
         evaluations: How many more latents may be evaluated.
         path: Where the first process saves it, whole or not at all; None saves nothing.
         every_seconds: How much work a stop may cost; 0 saves after every iteration.
         unfinished: Whether the file says to how many evaluations the search was to go on, see
-            `evaluations_to_reach`.
+            `evaluations_to_reach`; the last save, which does not say so, is then left to the
+            caller.
         shown: Whether to show progress; False on all processes but one.
         bar: Whether a terminal gets a bar; lines otherwise, see `progress`.
 
@@ -46,23 +54,35 @@ def run_and_save(
         EvaluationError: The generator or the guidance returned something unusable.
         ArchiveError: The file cannot be written.
         ProcessError: Another process is gone, or has failed.
+        KeyboardInterrupt: The search was interrupted.
     """
     until = search.evaluations + evaluations
     saved = time.monotonic()
 
-    def save() -> None:
+    def save(*, now: bool) -> None:
         nonlocal saved
-        if path is not None and time.monotonic() - saved >= every_seconds:
+        if path is not None and (now or time.monotonic() - saved >= every_seconds):
             search.save(path, until=until if unfinished else None)
             saved = time.monotonic()
 
-    with search_progress(search, evaluations, shown=shown, bar=bar) as show:
+    with (
+        late_interrupts(_LATE) as late,
+        search_progress(search, evaluations, shown=shown, bar=bar) as show,
+    ):
+        late.wait = path is not None and search.evaluations > 0
 
         def each_iteration(search: QDSearch) -> None:
             show(search)
-            first_alone(save)
+            late.wait = path is not None
+            # A signal comes to one process alone, or to several in different iterations.
+            stop = any(exchange("stop" if late.came else ""))
+            first_alone(lambda: save(now=stop))
+            if stop:
+                raise KeyboardInterrupt
 
         search.run(evaluations, on_iteration=each_iteration)
+        if not unfinished:
+            first_alone(lambda: save(now=True))
 
 
 def evaluations_to_reach(path: Path) -> int | None:
