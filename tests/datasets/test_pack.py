@@ -4,6 +4,7 @@ import json
 import pickle
 from collections import Counter
 from hashlib import sha256
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -244,10 +245,15 @@ def test_pairs_of_different_identities_stay_within_a_kind() -> None:
         draw_pairs(labels, 60, torch.Generator().manual_seed(0), kinds=kinds)
 
 
-def test_every_pair_there_is_can_be_drawn() -> None:
-    labels = torch.arange(10).repeat_interleave(2)
-    pairs, is_same = draw_pairs(labels, 20, torch.Generator().manual_seed(0))
-    assert sorted(labels[pairs[is_same, 0]].tolist()) == list(range(10))
+@pytest.mark.parametrize("sizes", [[2] * 10, [4, 3, 2], [2, 4, 3]])
+def test_every_pair_there_is_can_be_drawn(sizes: list[int]) -> None:
+    # Identities run out of pairs one after the other, the small ones first.
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    there = {(i, j) for i, j in combinations(range(len(labels)), 2) if labels[i] == labels[j]}
+    assert len(there) == 10
+    for seed in range(5):
+        pairs, is_same = draw_pairs(labels, 20, torch.Generator().manual_seed(seed))
+        assert {(i, j) for i, j in pairs[is_same].tolist()} == there
 
 
 def test_a_bin_to_a_folder_and_back_has_the_same_pairs(tmp_path: Path) -> None:

@@ -65,6 +65,19 @@ def test_transport_solves_the_flow_s_equation() -> None:
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.3)
 
 
+def test_the_flow_learns_velocities_of_straight_paths() -> None:
+    flow = _small().flow
+    codes = torch.randn(7, 5, generator=torch.Generator().manual_seed(2)) + 3
+    random = torch.Generator().manual_seed(4)
+    starts, times = torch.randn(7, 5, generator=random), torch.rand(7, 1, generator=random)
+    squares = []
+    for start, code, time in zip(starts, codes, times, strict=True):
+        point = (1 - time) * start + time * code
+        squares.append((flow(point[None], time[None])[0] - (code - start)).square().tolist())
+    found = float(flow.matching_loss(codes, torch.Generator().manual_seed(4)))
+    assert found == pytest.approx(float(np.mean(squares)), rel=1e-5)
+
+
 def test_rows_are_independent_and_repeatable() -> None:
     generator = _small()
     latents = generator.sample_latents(4, torch.Generator().manual_seed(0))

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 from torch.optim import SGD, Adam
@@ -21,6 +21,7 @@ from qdgs_lightning.generators.implicit import ImplicitArchitecture
 from qdgs_lightning.tasks.implicit import ImplicitTraining
 from qdgs_lightning.tasks.seeding import step_generator
 from qdgs_lightning.tasks.vae import VAETraining
+from qdgs_lightning.weights import WeightsError
 
 TASKS = (
     VAETraining,
@@ -53,12 +54,23 @@ def test_every_seed_rank_epoch_and_batch_has_numbers_of_its_own() -> None:
     assert drawn == [_numbers(*place) for place in places]
 
 
+class _Loss(Callback):
+    """Logs what a step returns, from which weights learn."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: object, *_: object
+    ) -> None:
+        """Log it."""
+        module.log("returned", cast(dict[str, Tensor], outputs)["loss"])
+
+
 def _fitted(task: LightningModule, batch: Tensor, folder: Path) -> dict[str, float]:
-    """What one step without a change of weights, and a validation, log."""
+    """What one step without a change of weights returns, and it and a validation log."""
     trainer = Trainer(
         max_epochs=1,
         accelerator="cpu",
         logger=False,
+        callbacks=[_Loss()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -85,29 +97,60 @@ def test_the_autoencoder_s_loss_is_the_evidence_lower_bound(tmp_path: Path) -> N
         plain = (task.generator(mean) - batch).abs().mean()
     found = _fitted(task, batch, tmp_path)
     bound = float(divergence - likely.mean())
-    assert found["train/loss"] == pytest.approx(bound, rel=1e-5)
+    assert found["train/loss"] == found["returned"] == pytest.approx(bound, rel=1e-5)
     assert found["train/kl"] == pytest.approx(float(divergence), rel=1e-3)
     assert found["val/reconstruction"] == pytest.approx(float(plain), rel=1e-5)
+
+
+def implicit(**options: object) -> ImplicitTraining:
+    """A small task whose weights stay as they are."""
+    sizes = ImplicitArchitecture(code_size=4, width=16, image_size=32)
+    return ImplicitTraining(
+        optimizer=partial(SGD, lr=0.0),
+        scheduler=partial(ConstantLR, factor=1.0),
+        architecture=sizes,
+        **options,  # type: ignore[arg-type]
+    )
 
 
 def test_codes_are_decoded_on_a_quarter_of_the_pixels(tmp_path: Path) -> None:
     """The noise and the phase come from the step's own randomness, in this order."""
     torch.manual_seed(0)
-    sizes = ImplicitArchitecture(code_size=4, width=16, image_size=32)
-    task = ImplicitTraining(
-        optimizer=partial(SGD, lr=0.0),
-        scheduler=partial(ConstantLR, factor=1.0),
-        architecture=sizes,
-        noise=0.5,
-        seed=3,
-    )
+    task = implicit(noise=0.5, flow_repeats=3, seed=3)
     batch = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     random = _random(3, 0, 0, 0)
+    encoder = copy.deepcopy(task.encoder)
     with torch.no_grad():
-        codes = copy.deepcopy(task.encoder).train()(batch)
+        codes = encoder.train()(batch)
         noise = torch.randn(6, 4, generator=random)
         row, column = torch.randint(2, (2,), generator=random).tolist()
-        error = task.generator.decoder(codes + 0.5 * noise) - batch
-        expected = error[:, :, row::2, column::2].abs().mean()
+        codes = codes + 0.5 * noise
+        error = (task.generator.decoder(codes) - batch)[:, :, row::2, column::2]
+        expected = error.abs().mean()
+        # Patches of four pixels a side, and three paths from the prior to every code.
+        patches = error.reshape(6, 3, 4, 4, 4, 4).mean(dim=(3, 5))
+        flow = task.generator.flow.matching_loss(torch.cat([codes] * 3), random)
+        # The step has told the encoder mean and variance of its codes.
+        plain = task.generator.decoder(encoder.eval()(batch)) - batch
     found = _fitted(task, batch, tmp_path)
     assert found["train/reconstruction"] == pytest.approx(float(expected), rel=1e-4)
+    assert found["train/flow"] == pytest.approx(float(flow), rel=1e-4)
+    whole = expected + 2 * patches.square().mean() + 0.1 * flow
+    assert found["returned"] == pytest.approx(float(whole), rel=1e-4)
+    assert found["val/reconstruction"] == pytest.approx(float(plain.abs().mean()), rel=1e-4)
+
+
+def test_a_fit_of_the_implicit_generator_starts_from_another_s_weights(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before, path = implicit(), tmp_path / "last.ckpt"
+    torch.save({"state_dict": before.state_dict()}, path)
+    task = implicit(init_from=path)
+    task.setup("test")
+    assert not torch.equal(task.generator.decoder.colour.bias, before.generator.decoder.colour.bias)
+    task.setup("fit")
+    for name, value in before.state_dict().items():
+        assert torch.equal(task.state_dict()[name], value), name
+    for content in ({"state_dict": {"some": torch.zeros(1)}}, {"weights": 1}):
+        torch.save(content, path)
+        with pytest.raises(WeightsError, match=r"last\.ckpt is no checkpoint of this task"):
+            task.setup("fit")

@@ -56,6 +56,17 @@ def test_headers_are_read_and_written_as_by_mxnet(name: str) -> None:
     assert rewritten(records) == file.path.read_bytes()
 
 
+def test_behind_damage_the_next_beginning_is_found(tmp_path: Path) -> None:
+    def chunk(kind: int) -> bytes:
+        return MAGIC_BYTES + (kind << 29).to_bytes(4, "little")
+
+    # Not at a multiple of four, parts between and last, and a word that ends with the file.
+    path = tmp_path / "a.rec"
+    path.write_bytes(b"x" + chunk(0) + b"xxx" + chunk(2) + chunk(3) + chunk(1) + chunk(0))
+    file = RecordFile(path)
+    assert [file.next_magic(start) for start in (0, 28, 29, 36, 37)] == [28, 28, 36, 36, 44]
+
+
 PIECES = st.sampled_from([MAGIC_BYTES, b"abcd", b"x"])
 
 

@@ -121,7 +121,7 @@ def module(
             {key: nn.Parameter(own[key]) for key in own if key not in buffers}
         ),
         "_buffers": container({key: own[key] for key in own if key in buffers}),
-        "_non_persistent_buffers_set": set(),
+        "_non_persistent_buffers_set": {"made_anew"},
         "_forward_hooks": OrderedDict(),
         "_modules": container(
             {

@@ -87,6 +87,12 @@ def changed(owner: str, **attributes: object) -> bytes:
         return pickle.dumps({"G_ema": root}, protocol=4)
 
 
+def test_sets_hold_names_alone(tmp_path: Path) -> None:
+    for items in ({1}, {"a name", 2}, {("a", "b")}):
+        with pytest.raises(CheckpointError, match="a set of anything but names"):
+            load(tmp_path, pickle.dumps(items, protocol=2))
+
+
 def test_calls_of_the_system_are_not_made(tmp_path: Path, marker: Path) -> None:
     for call in (
         Reduced(os.system, f"touch {marker}"),

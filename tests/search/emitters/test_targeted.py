@@ -313,6 +313,30 @@ def test_parents_are_elites_beside_the_cells_wanted_most() -> None:
     assert np.mean(off[0]) < 0.7 * np.mean(off[1])
 
 
+@pytest.mark.parametrize(
+    ("wanted", "elites", "share"),
+    [
+        # As far from the one as from the other, which is better by the whole scale of quality.
+        (4, {3: 0.0, 5: 1.0}, 1 / (1 + np.exp(2))),
+        # Quality counts as much as a cell of distance: one ahead by two cells, behind by one.
+        (2, {3: 0.0, 5: 1.0}, 1 / (1 + np.exp(-2))),
+        # The cell's own elite has no way to go, and makes up for the quality of its neighbour.
+        (3, {3: 0.0, 4: 1.0}, 0.5),
+    ],
+)
+def test_parents_are_chosen_by_nearness_and_quality(
+    wanted: int, elites: dict[int, float], share: float
+) -> None:
+    archive = GridArchive(solution_dim=1, dims=[9], ranges=[(0, 9)], dtype=np.float32, seed=0)
+    places = np.array([*elites], np.float32)[:, None] + 0.5
+    archive.add(places, np.array([*elites.values()]), places)
+    emitter = TargetedEmitter(archive, num_parents=1, batch_size=18, seed=0)
+    emitter._aim.tries[np.arange(9) != wanted] = 1e9
+    chosen = np.array([emitter.ask_dqd().item() for _ in range(1000)])
+    # Noise of Gumbel's distribution with scale one half makes odds of what they differ by.
+    assert (chosen == 3.5).mean() == pytest.approx(share, abs=0.05)
+
+
 def test_models_are_in_standard_deviations_and_cells() -> None:
     evaluate = linear_problem(4, 2)
     archive = GridArchive(
