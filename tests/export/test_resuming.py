@@ -114,14 +114,16 @@ def _sigint() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_sigint")
-def test_an_interruption_says_where_the_work_is(
+def test_an_interruption_keeps_what_was_drawn_and_says_so_once(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stop = ["--data.init_args.fails_at", "2", "--data.init_args.error", "interrupt"]
     with pytest.raises(SystemExit) as caught:
         main([*words, "--output", "faces", *stop])
-    assert caught.value.code
-    assert "faces.unfinished: the same command goes on there" in capsys.readouterr().out
+    assert caught.value.code == 130
+    told = capsys.readouterr().err
+    assert told.count("kept") == 1
+    assert "images that were written are kept; the same line goes on: qdgs export" in told
     assert sorted(os.listdir()) == ["config.yaml", "faces.unfinished"]
     # A GPU that judged the candidates once more could file some in other bins.
     assert Path("faces.unfinished/candidates.safetensors").is_file()

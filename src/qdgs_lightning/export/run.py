@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -26,6 +26,7 @@ from qdgs_lightning.export.shards import ExportError, ImagePieces
 from qdgs_lightning.export.workspace import ExportFormat, ExportOptions, ExportPlace
 from qdgs_lightning.export.writer import DatasetWriter
 from qdgs_lightning.search import Archive
+from qdgs_lightning.trainer.interruptions import interrupts_of_trainer
 from qdgs_lightning.utils.atomic_files import reserved
 from qdgs_lightning.utils.console import counting, say
 from qdgs_lightning.utils.precision import MatmulPrecision
@@ -120,7 +121,7 @@ def export(
     )
     first = runner.is_global_zero
     keeping = reserved(place.output, ExportError) if first else nullcontext()
-    with keeping, _telling_where(place, first=first):
+    with keeping, interrupts_of_trainer():
         if first:
             place.refuse_other(settings)
         if elites is not None:
@@ -274,14 +275,3 @@ def _restore(data: LightningDataModule, checkpoint: Path) -> None:
 def _strategy(asked: object) -> str:
     """Take a strategy by its name; those that shard a model have nothing to shard here."""
     return asked if isinstance(asked, str) else "auto"
-
-
-@contextmanager
-def _telling_where(place: ExportPlace, *, first: bool) -> Iterator[None]:
-    """Say where things are when the work is interrupted."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        if first and place.work.is_dir():
-            say(f"What was drawn is kept in {place.work}: the same command goes on there.")
-        raise

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from qdgs_lightning.utils.atomic_files import replacing
 
@@ -188,12 +188,15 @@ def finish_wandb(*, exit_code: int | None = None) -> None:
         return
     wandb = sys.modules["wandb"]
     run = wandb.run
+    folder = None if run is None else os.path.relpath(Path(run.dir).parent)
     try:
         wandb.finish(exit_code=exit_code)
+        if run is not None and run.offline:
+            rank_zero_info(f"W&B worked offline; send this run by: wandb sync {folder}")
     except TimeoutError:
         rank_zero_warn(
             "W&B has not taken the whole run in time, and all of it stays on this disk: send it "
-            f"later by `wandb sync {Path(run.dir).parent}`, or set WANDB_FINISH_TIMEOUT to more "
+            f"later by `wandb sync {folder}`, or set WANDB_FINISH_TIMEOUT to more "
             "seconds next time."
         )
 

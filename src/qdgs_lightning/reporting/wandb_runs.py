@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from qdgs_lightning.utils.remarks import shows_everything
+
 _VARIABLES = {
     "id": "WANDB_RUN_ID",
     "group": "WANDB_RUN_GROUP",
@@ -33,6 +35,16 @@ def keep_wandb_below(save_dir: Path) -> None:
     """
     folder = save_dir.absolute() / "wandb"
     set_for_run({"WANDB_DATA_DIR": str(folder / "data"), "WANDB_CACHE_DIR": str(folder / "cache")})
+
+
+def keep_wandb_quiet() -> None:
+    """Let W&B print where a run is, and neither its history nor its summary.
+
+    ``WANDB_QUIET``, if set, and ``QDGS_DEBUG`` decide otherwise. To be called before W&B is first
+    used.
+    """
+    if not shows_everything():
+        set_for_run({"WANDB_QUIET": "true"})
 
 
 def is_wandb(logger: Any) -> bool:  # noqa: ANN401 (whatever YAML holds)
@@ -68,7 +80,7 @@ def set_for_run(values: Mapping[str, str]) -> None:
 
 
 def describe_run(loggers: Iterable[Logger], **about: str | list[str]) -> None:
-    """Tell `WandbLogger` what its run is, before it opens one.
+    """Tell `WandbLogger` what its run is, before it opens one, and spare the user W&B's remarks.
 
     Args:
         loggers: Of the trainer; others are left alone.
@@ -79,6 +91,10 @@ def describe_run(loggers: Iterable[Logger], **about: str | list[str]) -> None:
         if not isinstance(logger, WandbLogger):
             continue
         given = logger._wandb_init  # which has no public way in; W&B reads its environment once
+        if given.get("anonymous") is None:
+            given.pop("anonymous", None)  # of which W&B warns whatever its value
+        if logger.save_dir is not None:
+            Path(logger.save_dir).mkdir(parents=True, exist_ok=True)  # W&B warns where it is not
         for name, value in about.items():
             if not given.get(name) and not os.environ.get(_VARIABLES[name]):
                 given[name] = value

@@ -68,6 +68,25 @@ def terminate_left_to_slurm() -> Iterator[None]:
 
 
 @contextmanager
+def interrupts_of_trainer() -> Iterator[None]:
+    """Let an interruption of a Trainer be a `KeyboardInterrupt` again.
+
+    Lightning turns Ctrl-C and SIGTERM into an exit with status 1, and ignores further Ctrl-C.
+    """
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        causes = (error, error.__context__)
+        if not any(isinstance(cause, KeyboardInterrupt | SIGTERMException) for cause in causes):
+            raise
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        raise KeyboardInterrupt from error
+
+
+@contextmanager
 def saying_what_is_kept(
     command: str,
     words: Sequence[str],

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,6 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
@@ -42,12 +40,14 @@ from qdgs_lightning.reporting.wandb_runs import (
     describe_run,
     forget_run,
     keep_wandb_below,
+    keep_wandb_quiet,
     make_portable,
     save_dir_of_wandb,
 )
 from qdgs_lightning.tasks import FaceRecognizer
 from qdgs_lightning.trainer.interruptions import (
     Interrupted,
+    interrupts_of_trainer,
     of_fit,
     of_look,
     terminate_left_to_slurm,
@@ -227,6 +227,7 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
+        keep_wandb_quiet()
         if (folder := save_dir_of_wandb(self._placed_trainer().logger)) is not None:
             keep_wandb_below(folder)
 
@@ -325,17 +326,10 @@ class TrainerCLI(LightningCLI):
         Raises:
             Interrupted: In place of Lightning's `SystemExit`, whose status would be 1.
         """
-        before = signal.getsignal(signal.SIGINT)
         try:
-            with terminate_left_to_slurm():
+            with interrupts_of_trainer(), terminate_left_to_slurm():
                 yield
-        except (KeyboardInterrupt, SystemExit) as error:
-            causes = (error, error.__context__)
-            if not any(isinstance(cause, KeyboardInterrupt | SIGTERMException) for cause in causes):
-                raise
-            signal.signal(
-                signal.SIGINT, before or signal.SIG_DFL
-            )  # Lightning ignores it from then on
+        except KeyboardInterrupt as error:
             words, folder = self.words[1:], run_folder(self.trainer)
             if subcommand == "fit":
                 told = of_fit(folder, newest_checkpoint(self.trainer), words)

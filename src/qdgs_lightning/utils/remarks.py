@@ -21,13 +21,16 @@ def shows_everything() -> bool:
 def without_remarks() -> Iterator[None]:
     """Leave out advertisements and deprecations of other libraries, which users cannot act on.
 
-    Warnings and errors about the run stay. With ``QDGS_DEBUG=1`` everything does.
+    Warnings and errors about the run stay, without the line of code that warns. With
+    ``QDGS_DEBUG=1`` everything does.
     """
     if shows_everything():
         yield
         return
     handlers = [each for name in _LOGGERS for each in logging.getLogger(name).handlers]
+    before = warnings.formatwarning  # which `catch_warnings` does not bring back
     with warnings.catch_warnings():
+        warnings.formatwarning = _sentence
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=category, module=_LIBRARIES)
         for handler in handlers:
@@ -35,6 +38,7 @@ def without_remarks() -> Iterator[None]:
         try:
             yield
         finally:
+            warnings.formatwarning = before
             for handler in handlers:
                 handler.removeFilter(_is_no_advertisement)
 
@@ -62,6 +66,17 @@ def output_to(path: Path, *, append: bool = False) -> Iterator[None]:
         finally:
             for logger, handlers in zip(loggers, before, strict=True):
                 logger.handlers = handlers
+
+
+def _sentence(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """Write a warning for people."""
+    return f"Warning: {message}\n"
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
