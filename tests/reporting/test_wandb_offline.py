@@ -102,3 +102,19 @@ def test_variables_are_forgotten_unless_somebody_has_changed_them(
     monkeypatch.setenv("WANDB_RUN_GROUP", "theirs")
     forget_run()
     assert os.environ["WANDB_RUN_GROUP"] == "theirs"
+
+
+def test_a_fit_says_where_its_offline_run_is_and_repeats_no_curves() -> None:
+    Path("config.yaml").write_text(CONFIG + WANDB)
+    words = [sys.executable, "-m", "qdgs_lightning", "fit", "--config", "config.yaml"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, timeout=100, env=environment
+    )
+    (record,) = Path("runs/wandb").glob("offline-run-*")
+    told = (done.stdout + done.stderr).splitlines()
+    assert f"W&B worked offline; send this run by: wandb sync {record}" in told
+    of_wandb = [line for line in told if line.startswith("wandb:")]
+    assert len(of_wandb) <= 3  # where the run is, in W&B's own words
+    for remark in ("history", "summary", "anonymous", "git root"):
+        assert not [line for line in of_wandb if remark in line]

@@ -54,6 +54,15 @@ def test_advertisements_and_deprecations_of_libraries_are_left_out(kept: Kept) -
     assert kept.messages[-1] == TIP
 
 
+def test_warnings_are_told_without_the_line_of_code() -> None:
+    warning = (UserWarning("Few batches"), UserWarning, "site-packages/f.py", 1)
+    before = warnings.formatwarning(*warning)
+    with without_remarks():
+        assert warnings.formatwarning(*warning) == "Warning: Few batches\n"
+    assert warnings.formatwarning(*warning) == before
+    assert "f.py" in before
+
+
 def test_everything_is_there_for_those_who_look_for_a_mistake(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
