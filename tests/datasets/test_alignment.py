@@ -81,6 +81,8 @@ def test_another_size_scales_the_template() -> None:
         (torch.ones(5, 2), "at one place"),
         (torch.full((5, 2), math.nan), "not finite"),
         (torch.full((5, 2), math.inf), "not finite"),
+        (TEMPLATE.index_fill(0, torch.tensor(3), math.nan), "not finite"),
+        (TEMPLATE.index_fill(0, torch.tensor(0), -math.inf), "not finite"),
         (torch.rand(4, 2), r"shapes \(4, 2\) and \(5, 2\)"),
         (torch.rand(10), r"shapes \(10,\) and \(5, 2\)"),
     ],

@@ -115,6 +115,11 @@ def test_images_of_another_size_are_resized() -> None:
     small, resized = guidance(_images(4), latents), guidance(large, latents)
     assert (small.measures - resized.measures).abs().max() < 0.3
     assert torch.equal(small.measures > 0, resized.measures > 0)
+    # Fine patterns are averaged, as CLIP's own transform does, and not sampled.
+    noise = torch.rand(4, 3, 300, 300, generator=torch.Generator().manual_seed(0))
+    shrunk = F.interpolate(noise, size=128, mode="bilinear", antialias=True)
+    found, expected = guidance(noise, latents), guidance(shrunk, latents)
+    torch.testing.assert_close(found.measures, expected.measures, atol=1e-4, rtol=0)
 
 
 def test_cutouts_are_fixed_by_the_seed() -> None:

@@ -4,8 +4,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from qdgs_lightning.datamodules import DataModuleError, SyntheticFaceDataModule
@@ -98,6 +100,22 @@ def test_every_edit_of_a_latent_has_its_class() -> None:
     rows = torch.arange(3 * drawer.num_edits)
     assert drawer.num_edits > 1
     assert torch.equal(drawer.classes(rows), classes.repeat_interleave(drawer.num_edits))
+
+
+@pytest.mark.parametrize("size", [20, 96])
+def test_images_of_another_size_are_resized_as_pillow_does(size: int) -> None:
+    generator = avatars()
+    latents = generator.sample_latents(2, torch.Generator().manual_seed(0))
+    drawer = FaceDrawer(generator, edits=None, align="none", image_size=size)
+    classes = torch.arange(2)
+    table = IdentityTable(latents=latents, classes=classes, bins=classes, bin_names=("a", "b"))
+    drawer.place(table, torch.device("cpu"))
+    with torch.no_grad():
+        plain = generator(latents).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+    for found, image in zip(drawer.draw(classes), plain, strict=True):
+        resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+        off = np.abs(found.permute(1, 2, 0).numpy().astype(int) - np.asarray(resized).astype(int))
+        assert off.max() <= 2  # bytes are rounded before, and once more between rows and columns
 
 
 def test_a_fit_draws_in_half_precision_and_judges_in_full(tmp_path: Path) -> None:

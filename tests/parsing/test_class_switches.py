@@ -11,6 +11,8 @@ import yaml
 
 from qdgs_lightning.cli.main import main
 from qdgs_lightning.models import ArcFace
+from qdgs_lightning.models.heads.base import MarginHead
+from qdgs_lightning.parsing.parser import Parser
 from qdgs_lightning.studies.config import read_configs
 from tests.cli.test_main import written
 
@@ -113,6 +115,19 @@ def test_the_same_class_keeps_its_arguments_in_silence(
         words = ["--config", written(FACES), "--model.init_args.head", name]
         head = parsed(capsys, *words)["model"]["init_args"]["head"]
     assert head["init_args"] == {"margin": 0.2, "scale": 32.0}
+
+
+def test_a_command_that_goes_on_is_told_of_each_switch_once() -> None:
+    parser = Parser()
+    parser.add_subclass_arguments(MarginHead, "head", skip={"embedding_dim", "num_classes"})
+    first = written("head: {class_path: CosFace, init_args: {scale: 32.0}}", "first.yaml")
+    parser.add_argument("--config", action="config")
+    words = ["--config", first, "--head", "ArcFace", "--head.scale", "16"]
+    with pytest.warns(UserWarning, match=r"for CosFace is not handed on \(scale: 32.0\)") as told:
+        head = parser.parse_args(words).head
+    assert len(told) == 1
+    assert head.class_path == "qdgs_lightning.models.ArcFace"
+    assert head.init_args.scale == 16.0
 
 
 def test_configurations_of_tables_are_laid_over_one_another_alike() -> None:
