@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,30 @@ def terminate_left_to_slurm() -> Iterator[None]:
 
 
 @contextmanager
+def listening_again() -> Iterator[None]:
+    """Let Ctrl-C do after the block what it did before: Lightning ignores it from the first on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if ignored and before not in (signal.SIG_IGN, None):
+            signal.signal(signal.SIGINT, before)
+
+
+def by_interruption(error: BaseException) -> bool:
+    """Whether Ctrl-C or SIGTERM is behind an error, such as Lightning's `SystemExit`."""
+    causes = (error, error.__context__)
+    if any(isinstance(each, KeyboardInterrupt) for each in causes):
+        return True
+    if "lightning" not in sys.modules:  # whose import takes long
+        return False
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    return any(isinstance(each, SIGTERMException) for each in causes)
+
+
+@contextmanager
 def saying_what_is_kept(
     command: str,
     words: Sequence[str],
@@ -84,8 +109,11 @@ def saying_what_is_kept(
         Interrupted: In place of any `KeyboardInterrupt`, that of a fit within the command too.
     """
     try:
-        yield
-    except KeyboardInterrupt as error:
+        with listening_again():
+            yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not by_interruption(error):
+            raise
         kept = _of_search(values) if command == "search" else _KEPT.get(command, _ANEW)
         raise Interrupted(f"{kept}: {line(command, words)}") from error
 

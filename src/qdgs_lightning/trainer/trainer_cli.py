@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,6 @@ from lightning.pytorch.cli import (
 )
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from qdgs_lightning import __version__
@@ -48,6 +46,8 @@ from qdgs_lightning.reporting.wandb_runs import (
 from qdgs_lightning.tasks import FaceRecognizer
 from qdgs_lightning.trainer.interruptions import (
     Interrupted,
+    by_interruption,
+    listening_again,
     of_fit,
     of_look,
     terminate_left_to_slurm,
@@ -325,17 +325,12 @@ class TrainerCLI(LightningCLI):
         Raises:
             Interrupted: In place of Lightning's `SystemExit`, whose status would be 1.
         """
-        before = signal.getsignal(signal.SIGINT)
         try:
-            with terminate_left_to_slurm():
+            with listening_again(), terminate_left_to_slurm():
                 yield
         except (KeyboardInterrupt, SystemExit) as error:
-            causes = (error, error.__context__)
-            if not any(isinstance(cause, KeyboardInterrupt | SIGTERMException) for cause in causes):
+            if not by_interruption(error):
                 raise
-            signal.signal(
-                signal.SIGINT, before or signal.SIG_DFL
-            )  # Lightning ignores it from then on
             words, folder = self.words[1:], run_folder(self.trainer)
             if subcommand == "fit":
                 told = of_fit(folder, newest_checkpoint(self.trainer), words)
