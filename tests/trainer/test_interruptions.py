@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -44,15 +45,25 @@ SLURM = {
 
 def interrupted(
     *words: str,
-    once: str,
+    once: str = "",
+    said: str = "",
     by: signal.Signals = signal.SIGINT,
     environment: dict[str, str] | None = None,
 ) -> str:
-    """Send a signal to a command once files of a pattern are there; return its last sentence."""
+    """Send a signal to a command at work; return its last sentence.
+
+    Args:
+        words: The command.
+        once: Pattern of files that are there when it is at work; empty for none.
+        said: What it has said on standard error by then.
+        by: The signal.
+        environment: Variables beside those of this process.
+    """
+    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed below)
     process = subprocess.Popen(
         [sys.executable, "-m", "qdgs_lightning", *words],
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=errors,
         text=True,
         # A shell starts what is in its background deaf to Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -60,11 +71,21 @@ def interrupted(
         | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         | (environment or {}),
     )
+
+    def heard() -> str:
+        errors.seek(0)
+        return errors.read()
+
+    def at_work() -> bool:
+        return (not once or any(Path().glob(once))) and said in heard()
+
     until = time.monotonic() + 100
-    while not list(Path().glob(once)) and process.poll() is None and time.monotonic() < until:
+    while not at_work() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(by)
-    _, told = process.communicate(timeout=100)
+    process.wait(timeout=100)
+    told = heard()
+    errors.close()
     assert process.returncode == 130, told
     assert "Traceback" not in told
     return told.strip().splitlines()[-1]

@@ -26,7 +26,6 @@ from qdgs_lightning.export.shards import ExportError, ImagePieces
 from qdgs_lightning.export.workspace import ExportFormat, ExportOptions, ExportPlace
 from qdgs_lightning.export.writer import DatasetWriter
 from qdgs_lightning.search import Archive
-from qdgs_lightning.trainer.interruptions import interrupts_of_trainer
 from qdgs_lightning.utils.atomic_files import reserved
 from qdgs_lightning.utils.console import counting, say
 from qdgs_lightning.utils.precision import MatmulPrecision
@@ -121,7 +120,7 @@ def export(
     )
     first = runner.is_global_zero
     keeping = reserved(place.output, ExportError) if first else nullcontext()
-    with keeping, interrupts_of_trainer():
+    with keeping:
         if first:
             place.refuse_other(settings)
         if elites is not None:

@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,22 +69,27 @@ def terminate_left_to_slurm() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_of_trainer() -> Iterator[None]:
-    """Let an interruption of a Trainer be a `KeyboardInterrupt` again.
-
-    Lightning turns Ctrl-C and SIGTERM into an exit with status 1, and ignores further Ctrl-C.
-    """
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
+def listening_again() -> Iterator[None]:
+    """Let Ctrl-C do after the block what it did before: Lightning ignores it from the first on."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        causes = (error, error.__context__)
-        if not any(isinstance(cause, KeyboardInterrupt | SIGTERMException) for cause in causes):
-            raise
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-        raise KeyboardInterrupt from error
+    finally:
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        if ignored and before not in (signal.SIG_IGN, None):
+            signal.signal(signal.SIGINT, before)
+
+
+def by_interruption(error: BaseException) -> bool:
+    """Whether Ctrl-C or SIGTERM is behind an error, such as Lightning's `SystemExit`."""
+    causes = (error, error.__context__)
+    if any(isinstance(each, KeyboardInterrupt) for each in causes):
+        return True
+    if "lightning" not in sys.modules:  # whose import takes long
+        return False
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    return any(isinstance(each, SIGTERMException) for each in causes)
 
 
 @contextmanager
@@ -103,8 +109,11 @@ def saying_what_is_kept(
         Interrupted: In place of any `KeyboardInterrupt`, that of a fit within the command too.
     """
     try:
-        yield
-    except KeyboardInterrupt as error:
+        with listening_again():
+            yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not by_interruption(error):
+            raise
         kept = _of_search(values) if command == "search" else _KEPT.get(command, _ANEW)
         raise Interrupted(f"{kept}: {line(command, words)}") from error
 

@@ -47,7 +47,8 @@ from qdgs_lightning.reporting.wandb_runs import (
 from qdgs_lightning.tasks import FaceRecognizer
 from qdgs_lightning.trainer.interruptions import (
     Interrupted,
-    interrupts_of_trainer,
+    by_interruption,
+    listening_again,
     of_fit,
     of_look,
     terminate_left_to_slurm,
@@ -327,9 +328,11 @@ class TrainerCLI(LightningCLI):
             Interrupted: In place of Lightning's `SystemExit`, whose status would be 1.
         """
         try:
-            with interrupts_of_trainer(), terminate_left_to_slurm():
+            with listening_again(), terminate_left_to_slurm():
                 yield
-        except KeyboardInterrupt as error:
+        except (KeyboardInterrupt, SystemExit) as error:
+            if not by_interruption(error):
+                raise
             words, folder = self.words[1:], run_folder(self.trainer)
             if subcommand == "fit":
                 told = of_fit(folder, newest_checkpoint(self.trainer), words)
