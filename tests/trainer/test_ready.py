@@ -74,6 +74,22 @@ def test_a_test_without_benchmarks_leaves_nothing() -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model.init_args.init_from", "none.pt"], "/none.pt: bring it, or correct the path"),
+        (["--ckpt_path", "none.ckpt"], "/none.ckpt': runs keep theirs in"),
+        (["--data.init_args.predict", "none"], "/none"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:No checkpoint was given")
+def test_a_prediction_that_lacks_something_leaves_nothing(words: list[str], told: str) -> None:
+    photos()
+    predict = FIT.replace("train: photos", "train: photos, predict: photos")
+    assert told in complaint("predict", "--config", written(predict), *words)
+    assert not Path("runs").exists()
+
+
 def test_weights_alone_are_no_checkpoint_to_go_on_from() -> None:
     main(["fit", "--config", written(CONFIG)])
     (path,) = runs()[0].glob("checkpoints/*.ckpt")

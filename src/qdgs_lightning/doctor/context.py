@@ -280,15 +280,16 @@ def make_plan(words: Sequence[str]) -> Plan:
 
 
 def plan_of(cli: TrainerCLI) -> Plan:
-    """Describe the fit that a command has built and not begun.
+    """Describe the fit, or the look at one, that a command has built and not begun.
 
     Args:
         cli: With its trainer, model and data.
     """
     trainer: Trainer = cli.trainer
+    command = str(cli.config.subcommand)
     plan = Plan(
-        command="fit",
-        settings=cli.config["fit"]["trainer"].as_dict(),
+        command="fit" if command == "fit" else "test",
+        settings=cli.config[command]["trainer"].as_dict(),
         cli=cli,
         model=cli.model,
         data=cli.datamodule,

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -94,6 +94,8 @@ BEFORE_A_FIT = (
     *("ckpt_path", "training images", "align", "image sizes", "head", "grid", "bins", "trainer"),
     *("batch", "disk"),
 )
+# Of a test, validation or prediction without a checkpoint; one that is given brings all weights.
+BEFORE_A_LOOK = ("init_from",)
 
 
 def refuse_unready(cli: TrainerCLI, subcommand: str) -> None:
@@ -107,15 +109,17 @@ def refuse_unready(cli: TrainerCLI, subcommand: str) -> None:
         QDGSError: Something stands in the way; the first such thing that is found.
     """
     if subcommand == "fit":
-        _refuse_unready_fit(plan_of(cli))
+        _refuse(plan_of(cli), BEFORE_A_FIT)
+    elif cli.config[subcommand].get("ckpt_path") is None:
+        _refuse(plan_of(cli), BEFORE_A_LOOK)
     if isinstance(cli.datamodule, FaceBenchmarks):
         cli.datamodule.open_benchmarks(subcommand)
 
 
-def _refuse_unready_fit(plan: Plan) -> None:
-    """Raise the first thing that stands in the way of a fit."""
+def _refuse(plan: Plan, names: Collection[str]) -> None:
+    """Raise the first thing that stands in the way, by the checks of these names."""
     for name, check in CHECKS:
-        if name not in BEFORE_A_FIT:
+        if name not in names:
             continue
         try:
             for finding in check(plan):
