@@ -104,13 +104,15 @@ def test_names_work_wherever_a_configuration_is_asked_for(
     for words in (
         ["fit", "--config", "shapes_qd", "-c", "shapes_rare"],
         ["test", "--config=shapes_none"],
-        ["search", "--config", "shapes_search", "--output", "x.safetensors"],
+        ["search", "--config", "shapes_search.yaml", "--output", "x.safetensors"],
     ):
         with pytest.raises(SystemExit) as ended:
             main([*words, "--print_config"])
         assert ended.value.code in (None, 0)
-        printed = yaml.safe_load(capsys.readouterr().out)
-        name = words[1].partition("=")[2] or words[2]
+        out, told = capsys.readouterr()
+        printed = yaml.safe_load(out)
+        name, dot, _ = (words[1].partition("=")[2] or words[2]).partition(".")
+        assert ("the shipped configuration is taken" in told) == bool(dot)  # a file's name
         written = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
         assert set(written) <= set(printed)
     assert "did you mean 'shapes_qd'?" in complaint("fit", "--config", "shapes_dq")
