@@ -155,6 +155,14 @@ def test_words_without_labels_are_taken_together_with_others() -> None:
     # Words 2 and 3 have three labels, too few, and join word 1, of the fewest beside them.
     expected = 130 / 243 * 25 / 30 + 113 / 243 * 1 / 23
     assert found.estimates[0].value == pytest.approx(expected)
+    # With two labels of word 3 they have five, and are told apart from word 1.
+    words = torch.cat([words, torch.tensor([3, 3])])
+    truth = torch.cat([truth, torch.tensor([0, 1])])
+    found = LabelledShares(
+        words, truth, groups=2, units=torch.arange(245), weights=torch.ones(245).double()
+    )
+    expected = 130 / 245 * 25 / 30 + 45 / 245 * 2 / 5
+    assert found.estimates[0].value == pytest.approx(expected)
     few = together([torch.zeros(9).long(), torch.tensor([0, 1, 1] * 3)], 3, 2)
     assert few.estimates == few.of_labels
 
