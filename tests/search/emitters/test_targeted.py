@@ -255,8 +255,15 @@ def test_what_comes_of_a_batch_is_accounted_for() -> None:
     children = scheduler.ask()
     objective, measures, _ = evaluate(children)
     before = len(archive)
+    surrogate = emitter._exploration.surrogate
+    count, sums = surrogate.count, surrogate._products[-1].numpy().copy()
     # No elite is bettered: all that is earned is one for each latent in a new cell.
     scheduler.tell(objective - 1e6, measures)
+    # The whole batch is learnt from, in cells: ten from -2 to 2.
+    assert surrogate.count == count + len(children)
+    learnt = surrogate._products[-1].numpy() - sums
+    cells = np.clip((measures + 2) / 4 * 10, 0, 10)
+    np.testing.assert_allclose(learnt, [(objective - 1e6).sum(), *cells.sum(axis=0)], rtol=1e-5)
     new = np.isin(archive.data("objective"), (objective - 1e6).astype(np.float32)).sum()
     assert new == len(archive) - before > 0
     spent = len(children) + len(parents) * 3
