@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from qdgs_lightning.utils.atomic_files import replacing
 
@@ -178,6 +178,8 @@ def limit_wandb_finish(seconds: float = 300.0) -> None:
 def finish_wandb(*, exit_code: int | None = None) -> None:
     """End the W&B run of this process, if any, lest the next logger write into it.
 
+    A run that is offline is named, with how to send it, unless W&B itself says so.
+
     Where its server has not taken everything in time, see `limit_wandb_finish`, a warning says
     where the rest is and how to send it.
 
@@ -196,6 +198,15 @@ def finish_wandb(*, exit_code: int | None = None) -> None:
             f"later by `wandb sync {Path(run.dir).parent}`, or set WANDB_FINISH_TIMEOUT to more "
             "seconds next time."
         )
+        return
+    if run is not None and run.offline and run.settings.quiet and not run.settings.silent:
+        rank_zero_info(f"W&B run, offline; send it by: wandb sync {run.settings.sync_dir}")
+
+
+def wandb_record() -> Path | None:
+    """Find the folder that ``wandb sync`` takes, while a W&B run of this process is open."""
+    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
+    return None if run is None else Path(run.dir).parent
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from qdgs_lightning.utils.remarks import shows_everything
+
 _VARIABLES = {
     "id": "WANDB_RUN_ID",
     "group": "WANDB_RUN_GROUP",
@@ -44,10 +46,33 @@ def save_dir_of_wandb(loggers: Any) -> Path | None:  # noqa: ANN401 (whatever YA
     Returns:
         Its ``save_dir``; None if there is no such logger.
     """
+    values = _arguments_of_wandb(loggers)
+    return None if values is None else Path(values.get("save_dir") or values.get("dir") or ".")
+
+
+def quieten_wandb(loggers: Any) -> None:  # noqa: ANN401 (whatever YAML holds)
+    """Let W&B print neither curves nor hints; its warnings, errors and links stay.
+
+    An offline run prints nothing but warnings, as `finish_wandb` says how to send it. To be called
+    before W&B is first used; ``WANDB_QUIET`` and ``WANDB_SHOW_INFO``, if the user has set them,
+    decide alone, and ``QDGS_DEBUG=1`` leaves W&B as it is.
+
+    Args:
+        loggers: The value of ``trainer.logger``, parsed.
+    """
+    values = _arguments_of_wandb(loggers)
+    if values is None or shows_everything():
+        return
+    mode = values.get("mode") or os.environ.get("WANDB_MODE")
+    offline = values.get("offline") or mode == "offline"
+    set_for_run({"WANDB_QUIET": "true", **({"WANDB_SHOW_INFO": "false"} if offline else {})})
+
+
+def _arguments_of_wandb(loggers: Any) -> Any:  # noqa: ANN401 (whatever YAML holds)
+    """Find the arguments of the first `WandbLogger`; None if there is no such logger."""
     for each in loggers if isinstance(loggers, list) else [loggers]:
         if str(getattr(each, "class_path", "")).endswith("WandbLogger"):
-            values = each.get("init_args") or {}
-            return Path(values.get("save_dir") or values.get("dir") or ".")
+            return each.get("init_args") or {}
     return None
 
 
@@ -78,6 +103,10 @@ def describe_run(loggers: Iterable[Logger], **about: str | list[str]) -> None:
             if not given.get(name) and not os.environ.get(_VARIABLES[name]):
                 given[name] = value
         logger._id = given.get("id")
+        if given.get("anonymous", ...) is None:  # Lightning's default, of which W&B warns
+            del given["anonymous"]
+        if logger.save_dir:  # which W&B looks into for git, and warns where it is not there
+            Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
 
 
 def forget_run() -> None:

@@ -36,12 +36,14 @@ from qdgs_lightning.reporting.loggers import (
     log_file,
     place_run,
     run_folder,
+    wandb_record,
 )
 from qdgs_lightning.reporting.wandb_runs import (
     describe_run,
     forget_run,
     keep_wandb_below,
     make_portable,
+    quieten_wandb,
     save_dir_of_wandb,
 )
 from qdgs_lightning.tasks import FaceRecognizer
@@ -149,11 +151,12 @@ class TrainerCLI(LightningCLI):
         Raises:
             Interrupted: By Ctrl-C.
         """
+        record = wandb_record()
         try:
             finish_wandb()
         except KeyboardInterrupt as error:
             raise Interrupted(
-                "the run is whole on this disk, but not at W&B: send it by `wandb sync`, as above"
+                f"the run is whole on this disk, but not at W&B: send it by `wandb sync {record}`"
             ) from error
 
     def _run(self, args: Sequence[str] | None) -> None:
@@ -226,6 +229,7 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
+        quieten_wandb(settings.trainer.logger)
         if (folder := save_dir_of_wandb(settings.trainer.logger)) is not None:
             keep_wandb_below(folder)
 
