@@ -48,7 +48,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     photos(Path("one"), [3, 4])
     photos(Path("two"), [1, 39])
-    guidance = {"class_path": "tests.audits.test_run_resuming.Counting"}
+    guidance = {"class_path": "tests.audits.test_resuming.Counting"}
     annotator = {"class_path": "PromptAnnotator", "init_args": {"guidance": guidance, "bins": BINS}}
     settings = {
         "source": {"class_path": "ImageSet", "init_args": {"path": "one", "units": "images"}},
@@ -82,7 +82,9 @@ def test_an_audit_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     assert _stopped([*words, INTERRUPTED, "2"]) == 130
     assert seen == [6, 1]
     kept = "broken/unfinished-0.safetensors"
-    assert f"What was annotated is kept in {kept}: the same" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("kept") == 1
+    assert "images that were annotated are kept in broken; the same line goes on: " in told.err
     assert list(contents(Path("broken"))) == [Path(kept).name]
     seen.clear()
     image = Path("two/id01/021.jpg")  # the 23rd of its set, in the fourth batch
@@ -126,4 +128,4 @@ def test_an_interruption_before_anything_is_known_leaves_nothing(
 ) -> None:
     assert _stopped([*words, "--output", "out", INTERRUPTED, "1"]) == 130
     assert not Path("out").exists()
-    assert "kept" not in capsys.readouterr().out
+    assert "; nothing of it is kept; start again with: qdgs audit" in capsys.readouterr().err

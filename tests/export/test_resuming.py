@@ -121,7 +121,9 @@ def test_an_interruption_says_where_the_work_is(
     with pytest.raises(SystemExit) as caught:
         main([*words, "--output", "faces", *stop])
     assert caught.value.code
-    assert "faces.unfinished: the same command goes on there" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("are kept") == 1
+    assert "images that were drawn are kept in faces.unfinished; the same line" in told.err
     assert sorted(os.listdir()) == ["config.yaml", "faces.unfinished"]
     # A GPU that judged the candidates once more could file some in other bins.
     assert Path("faces.unfinished/candidates.safetensors").is_file()

@@ -302,14 +302,9 @@ def _look(
 
 @contextmanager
 def _saving(unfinished: UnfinishedAnnotations) -> Iterator[None]:
-    """Save what is known however the block ends, and say where when it is interrupted."""
+    """Save what is known however the block ends."""
     try:
         yield
-    except KeyboardInterrupt:
-        unfinished.save()
-        if len(unfinished):
-            say(f"What was annotated is kept in {unfinished.path}: the same command goes on there.")
-        raise
     finally:
         unfinished.save()
 

@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast
@@ -120,7 +120,7 @@ def export(
     )
     first = runner.is_global_zero
     keeping = reserved(place.output, ExportError) if first else nullcontext()
-    with keeping, _telling_where(place, first=first):
+    with keeping:
         if first:
             place.refuse_other(settings)
         if elites is not None:
@@ -274,14 +274,3 @@ def _restore(data: LightningDataModule, checkpoint: Path) -> None:
 def _strategy(asked: object) -> str:
     """Take a strategy by its name; those that shard a model have nothing to shard here."""
     return asked if isinstance(asked, str) else "auto"
-
-
-@contextmanager
-def _telling_where(place: ExportPlace, *, first: bool) -> Iterator[None]:
-    """Say where things are when the work is interrupted."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        if first and place.work.is_dir():
-            say(f"What was drawn is kept in {place.work}: the same command goes on there.")
-        raise

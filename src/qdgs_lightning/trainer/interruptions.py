@@ -9,10 +9,9 @@ from typing import Any
 
 _SAME = "the same line goes on"
 _ANEW = "nothing of it is kept; start again with"
-# What is said before the line, by command. Commands that are not named keep nothing.
+# What is said before the line, by command. `_kept` knows those that keep files of names that depend
+# on options; all others keep nothing.
 _KEPT = {
-    "export": f"images that were written are kept; {_SAME}",
-    "audit": f"images that were looked at are kept; {_SAME}",
     "avatars-table": f"jobs that are done are kept; {_SAME}",
     "shapes-table": f"jobs that are done are kept; {_SAME}",
     "shapes-demo": "the runs of arms that are done lie in runs/; all arms begin again with",
@@ -85,9 +84,11 @@ def saying_what_is_kept(
     """
     try:
         yield
-    except KeyboardInterrupt as error:
-        kept = _of_search(values) if command == "search" else _KEPT.get(command, _ANEW)
-        raise Interrupted(f"{kept}: {line(command, words)}") from error
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Lightning turns Ctrl-C in a prediction, such as that of an export, into an exit.
+        if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__)):
+            raise
+        raise Interrupted(f"{_kept(command, values)}: {line(command, words)}") from error
 
 
 def of_fit(folder: Path, checkpoint: Path | None, words: Sequence[str]) -> str:
@@ -128,6 +129,24 @@ def of_look(command: str, folder: Path, words: Sequence[str]) -> str:
 def line(command: str, words: Sequence[str]) -> str:
     """Write a command as it is typed into a shell."""
     return f"qdgs {command} {shlex.join(words)}".rstrip()
+
+
+def _kept(command: str, values: Any) -> str:  # noqa: ANN401
+    """Say what is kept of a command, as what stands before the line."""
+    match command:
+        case "search":
+            return _of_search(values)
+        case "export":
+            output = Path(str(values["output"]))
+            work = output.with_name(f"{output.name}.unfinished")
+            if not work.is_dir():
+                return _ANEW
+            return f"images that were drawn are kept in {work}; {_SAME}"
+        case "audit":
+            output = Path(str(values["output"]))
+            begun = any(output.glob("unfinished-*.safetensors"))
+            return f"images that were annotated are kept in {output}; {_SAME}" if begun else _ANEW
+    return _KEPT.get(command, _ANEW)
 
 
 def _of_search(values: Any) -> str:  # noqa: ANN401
