@@ -94,6 +94,9 @@ BEFORE_A_FIT = (
     *("ckpt_path", "training images", "align", "image sizes", "head", "grid", "bins", "trainer"),
     *("batch", "disk"),
 )
+# Those before a validation, a test or a prediction. A checkpoint is looked for when the command is
+# parsed, and whether it fits is for the task's own hooks, which may take what a check would not.
+BEFORE_A_LOOK = ("init_from",)
 
 
 def refuse_unready(cli: TrainerCLI, subcommand: str) -> None:
@@ -106,16 +109,15 @@ def refuse_unready(cli: TrainerCLI, subcommand: str) -> None:
     Raises:
         QDGSError: Something stands in the way; the first such thing that is found.
     """
-    if subcommand == "fit":
-        _refuse_unready_fit(plan_of(cli))
+    _refuse(plan_of(cli), BEFORE_A_FIT if subcommand == "fit" else BEFORE_A_LOOK)
     if isinstance(cli.datamodule, FaceBenchmarks):
         cli.datamodule.open_benchmarks(subcommand)
 
 
-def _refuse_unready_fit(plan: Plan) -> None:
-    """Raise the first thing that stands in the way of a fit."""
+def _refuse(plan: Plan, chosen: Sequence[str]) -> None:
+    """Raise the first thing that stands in the way of a run, of what the chosen checks find."""
     for name, check in CHECKS:
-        if name not in BEFORE_A_FIT:
+        if name not in chosen:
             continue
         try:
             for finding in check(plan):
@@ -124,7 +126,7 @@ def _refuse_unready_fit(plan: Plan) -> None:
         except QDGSError:
             raise
         except Exception as error:
-            # A check that fails says nothing of the fit, whose own error will be better.
+            # A check that fails says nothing of the run, whose own error will be better.
             _log.debug("%s could not be looked at: %s", name, error)
 
 

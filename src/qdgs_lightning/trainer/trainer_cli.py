@@ -275,6 +275,8 @@ class TrainerCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path")
         if subcommand != "fit" and path is None:
             self._name_weights()
+        if subcommand == "predict":
+            self._refuse_nothing_to_predict()
         if self._preflight is not None:
             self._preflight(self, subcommand)
         self._name_wandb_run(subcommand)
@@ -349,11 +351,11 @@ class TrainerCLI(LightningCLI):
             "--ckpt_path RUN/checkpoints/last.ckpt."
         )
 
-    def before_predict(self) -> None:
-        """Let embeddings be written unless the configuration says what writes predictions.
+    def _refuse_nothing_to_predict(self) -> None:
+        """Refuse data without images to predict, before a logger makes its folder.
 
         Raises:
-            ConfigError: The data have nothing to predict.
+            ConfigError: They have none.
         """
         sources = self.datamodule, self.model
         if not any(is_overridden("predict_dataloader", each) for each in sources):
@@ -361,6 +363,9 @@ class TrainerCLI(LightningCLI):
                 f"{type(self.datamodule).__name__} has nothing to predict: `qdgs predict` embeds "
                 "faces, by FaceRecognizer on FaceDataModule or SyntheticFaceDataModule."
             )
+
+    def before_predict(self) -> None:
+        """Let embeddings be written unless the configuration says what writes predictions."""
         writes = any(isinstance(each, BasePredictionWriter) for each in self._callbacks)
         if isinstance(self.model, FaceRecognizer) and not writes:
             self._callbacks.append(EmbeddingWriter())
