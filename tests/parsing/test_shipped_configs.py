@@ -64,6 +64,19 @@ def held_by_a_wheel() -> set[Path]:
     return {path for pattern in patterns for path in CONFIG_FOLDER.parent.glob(pattern)}
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("shapes_none", 0), ("shapes_none.yaml", 1), ("mine.yaml", 0)]
+)
+def test_a_shipped_configuration_in_place_of_a_file_is_said_once(
+    name: str, said: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.yaml").write_text((CONFIG_FOLDER / "shapes_none.yaml").read_text())
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", name, "--print_config"])
+    told = f"There is no {tmp_path / name}: taking the shipped configuration shapes_none.\n"
+    assert capsys.readouterr().err == told * said
+
+
 def test_overlays_name_what_they_lie_over() -> None:
     names = {config.name for config in shipped_configs()}
     bases = {config.base for config in shipped_configs() if config.kind == "overlay"}

@@ -1,5 +1,6 @@
 """Configuration files: found by path or by name, and told by line where they are no YAML."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,14 @@ class ConfigFile(ActionConfigFile):
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: Any = None) -> None:  # noqa: ANN401 (argparse's)
         """Lay the configuration over those before it."""
         if values != "-" and not _is_inline(values):
-            values = str(find_config(values))
+            found = find_config(values)
+            if Path(values).suffix and found != Path(values):  # looks like a path, and is a name
+                print(
+                    f"There is no {Path(values).absolute()}: taking the shipped configuration "
+                    f"{found.stem}.",
+                    file=sys.stderr,
+                )
+            values = str(found)
         super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 
 
