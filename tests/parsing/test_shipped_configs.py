@@ -64,6 +64,19 @@ def held_by_a_wheel() -> set[Path]:
     return {path for pattern in patterns for path in CONFIG_FOLDER.parent.glob(pattern)}
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("shapes_none", 0), ("shapes_none.yaml", 1), ("mine.yaml", 0)]
+)
+def test_a_shipped_configuration_in_place_of_a_file_is_said_once(
+    name: str, said: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.yaml").write_text((CONFIG_FOLDER / "shapes_none.yaml").read_text())
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", name, "--print_config"])
+    told = f"There is no {tmp_path / name}: taking the shipped configuration shapes_none.\n"
+    assert capsys.readouterr().err == told * said
+
+
 def test_overlays_name_what_they_lie_over() -> None:
     names = {config.name for config in shipped_configs()}
     bases = {config.base for config in shipped_configs() if config.kind == "overlay"}
@@ -112,7 +125,7 @@ def test_names_work_wherever_a_configuration_is_asked_for(
         out, told = capsys.readouterr()
         printed = yaml.safe_load(out)
         name, dot, _ = (words[1].partition("=")[2] or words[2]).partition(".")
-        assert ("the shipped configuration is taken" in told) == bool(dot)  # a file's name
+        assert ("taking the shipped configuration" in told) == bool(dot)  # a file's name
         written = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
         assert set(written) <= set(printed)
     assert "did you mean 'shapes_qd'?" in complaint("fit", "--config", "shapes_dq")

@@ -148,8 +148,6 @@ def test_a_search_says_how_far_its_file_is(by: signal.Signals) -> None:
 def test_an_interruption_of_any_command_says_what_to_type() -> None:
     words = ["--page", "a page.md"]
     for command, kept in (
-        ("audit", "images that were looked at are kept; the same line goes on: "),
-        ("export", "images that were written are kept; the same line goes on: "),
         ("shapes-table", "jobs that are done are kept; the same line goes on: "),
         ("doctor", "nothing of it is kept; start again with: "),
         ("data verify", "nothing of it is kept; start again with: "),

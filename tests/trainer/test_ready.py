@@ -1,4 +1,4 @@
-"""Fits that cannot succeed end before W&B opens a run and before there is a run folder."""
+"""Commands that cannot succeed end before W&B opens a run and before there is a run folder."""
 
 import sys
 from pathlib import Path
@@ -66,11 +66,40 @@ def test_a_fit_that_lacks_something_leaves_nothing(words: list[str], told: str) 
     assert not Path("runs").exists()
 
 
-def test_a_test_without_benchmarks_leaves_nothing() -> None:
-    words = ["--data.init_args.benchmarks", "none", "--data.init_args.test_on", "[lfw]"]
+NO_BENCHMARKS = ["--data.init_args.benchmarks", "none"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "told"),
+    [
+        ("test", [*NO_BENCHMARKS, "--data.init_args.test_on", "[lfw]"], "None of lfw is in none"),
+        (
+            "validate",
+            [*NO_BENCHMARKS, "--data.init_args.validate_on", "[lfw]"],
+            "None of lfw is in none",
+        ),
+        ("predict", [], "Nothing to embed: set `data.init_args.predict`"),
+        ("predict", ["--data.init_args.predict", "none"], "none"),
+        ("predict", ["--data", "tests.boring.BoringData"], "BoringData has nothing to predict"),
+        *(
+            (command, [option, file], told)
+            for command in ("validate", "test", "predict")
+            for option, file, told in (
+                ("--model.init_args.init_from", "none.pt", "/none.pt: bring it, or correct"),
+                ("--model.init_args.init_from", "bad.pt", "bad.pt"),
+                ("--ckpt_path", "none.ckpt", "/none.ckpt': runs keep theirs in"),
+                ("--ckpt_path", "bad.pt", "bad.pt"),
+            )
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:No checkpoint was given", "ignore:These verification sets")
+def test_a_look_that_lacks_something_leaves_nothing(
+    command: str, words: list[str], told: str
+) -> None:
     photos()
-    with pytest.warns(UserWarning, match="No checkpoint was given"):
-        assert "None of lfw is in none" in complaint("test", "--config", written(FIT), *words)
+    Path("bad.pt").write_bytes(b"no weights")
+    assert told in complaint(command, "--config", written(FIT), *words)
     assert not Path("runs").exists()
 
 

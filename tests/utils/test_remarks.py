@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qdgs_lightning.utils import remarks
 from qdgs_lightning.utils.remarks import output_to, without_remarks
 
 LOGGER = logging.getLogger("lightning.pytorch.utilities.rank_zero")
@@ -38,7 +39,11 @@ def remark() -> None:
     """Say what Lightning says, and a library of its insides."""
     LOGGER.warning(TIP)
     LOGGER.warning("The batch is small.")
-    for category, text in ((FutureWarning, "LeafSpec is deprecated"), (UserWarning, "Few batches")):
+    for category, text in (
+        (FutureWarning, "LeafSpec is deprecated"),
+        (UserWarning, "The dirpath has changed from 'a' to 'b'"),
+        (UserWarning, "Few batches"),
+    ):
         warnings.warn_explicit(text, category, "f.py", 1, module="lightning.pytorch.loops")
     warnings.warn_explicit("mine is old", FutureWarning, "f.py", 1, module="my_own.parts")
 
@@ -54,13 +59,19 @@ def test_advertisements_and_deprecations_of_libraries_are_left_out(kept: Kept) -
     assert kept.messages[-1] == TIP
 
 
-def test_warnings_are_told_without_the_line_of_code() -> None:
-    warning = (UserWarning("Few batches"), UserWarning, "site-packages/f.py", 1)
-    before = warnings.formatwarning(*warning)
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/venv/lib/python3/site-packages/lightning/a.py", "Warning: few\n"),
+        (remarks.__file__, "Warning: few\n"),
+        ("/home/me/b.py", "/home/me/b.py:7: UserWarning: few\n"),
+    ],
+)
+def test_a_warning_names_its_line_only_in_code_of_the_user(place: str, told: str) -> None:
+    before = warnings.formatwarning
     with without_remarks():
-        assert warnings.formatwarning(*warning) == "Warning: Few batches\n"
-    assert warnings.formatwarning(*warning) == before
-    assert "f.py" in before
+        assert warnings.formatwarning("few", UserWarning, place, 7, "") == told
+    assert warnings.formatwarning is before
 
 
 def test_everything_is_there_for_those_who_look_for_a_mistake(
@@ -72,7 +83,7 @@ def test_everything_is_there_for_those_who_look_for_a_mistake(
         with without_remarks():
             remark()
     assert len(kept.messages) == 2
-    assert len(warned) == 3
+    assert len(warned) == 4
 
 
 def test_output_of_all_kinds_goes_to_a_file(

@@ -116,6 +116,14 @@ class Plan:
     num_classes: int | None = None
 
     @property
+    def checkpoint(self) -> str | None:
+        """The ``ckpt_path`` of a fit or test."""
+        if self.cli is None:
+            return None
+        path = self.cli.config[self.cli.config["subcommand"]].get("ckpt_path")
+        return None if path is None else str(path)
+
+    @property
     def sampler(self) -> Sampler | None:
         """What chooses synthetic images."""
         return self.data.sampler if isinstance(self.data, SyntheticDataModule) else None
@@ -280,16 +288,16 @@ def make_plan(words: Sequence[str]) -> Plan:
 
 
 def plan_of(cli: TrainerCLI) -> Plan:
-    """Describe the fit, or the look at one, that a command has built and not begun.
+    """Describe what a command has built and not begun.
 
     Args:
-        cli: With its trainer, model and data.
+        cli: With its trainer, model and data; all that only look at a model are a test.
     """
+    subcommand = str(cli.config["subcommand"])
     trainer: Trainer = cli.trainer
-    command = str(cli.config.subcommand)
     plan = Plan(
-        command="fit" if command == "fit" else "test",
-        settings=cli.config[command]["trainer"].as_dict(),
+        command="fit" if subcommand == "fit" else "test",
+        settings=cli.config[subcommand]["trainer"].as_dict(),
         cli=cli,
         model=cli.model,
         data=cli.datamodule,

@@ -247,7 +247,7 @@ def check_archive_file(plan: Plan) -> Iterator[Finding]:
 def check_initial_weights(plan: Plan) -> Iterator[Finding]:
     """Read the weights that a training starts from, and say in which order they take colours."""
     model, subject = plan.model, "init_from"
-    if isinstance(model, ImplicitTraining) and model.init_from is not None:
+    if isinstance(model, ImplicitTraining) and model.init_from and plan.command == "fit":
         if model.init_from.is_file():
             yield ok(subject, f"{model.init_from}, {size(model.init_from.stat().st_size)}")
         else:
@@ -274,24 +274,25 @@ def check_initial_weights(plan: Plan) -> Iterator[Finding]:
 
 def check_checkpoint(plan: Plan) -> Iterator[Finding]:
     """Load the checkpoint that a fit goes on from, or whose weights are tested."""
-    if plan.cli is None or (path := plan.cli.config["fit"].get("ckpt_path")) is None:
+    if (path := plan.checkpoint) is None:
         return
-    if Path(path).suffix and not Path(path).is_file() and "://" not in str(path):
+    if Path(path).suffix and not Path(path).is_file() and "://" not in path:
         yield missing(
             "ckpt_path", f"there is no {Path(path).absolute()}", "runs keep theirs in checkpoints/"
         )
         return
-    check_resumable(path, plan.callbacks, folder_of(plan.loggers, plan.root))
+    if plan.command == "fit":
+        check_resumable(path, plan.callbacks, folder_of(plan.loggers, plan.root))
     if plan.model is not None and Path(path).is_file():
         _load_checkpoint(plan.model, Path(path))
-    yield ok("ckpt_path", str(path))
+    yield ok("ckpt_path", path)
 
 
 def check_weights(plan: Plan) -> Iterator[Finding]:
     """Warn of a test of weights that no checkpoint and no `init_from` brings."""
     if plan.command != "test" or plan.cli is None or plan.model is None:
         return
-    if plan.cli.config["fit"].get("ckpt_path") is None and _initial(plan.model) is None:
+    if plan.checkpoint is None and _initial(plan.model) is None:
         yield warning(
             "weights",
             "no checkpoint is named, so that weights are tested that the configuration makes",

@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -116,10 +116,10 @@ def refuse_unready(cli: TrainerCLI, subcommand: str) -> None:
         cli.datamodule.open_benchmarks(subcommand)
 
 
-def _refuse(plan: Plan, names: Collection[str]) -> None:
-    """Raise the first thing that stands in the way, by the checks of these names."""
+def _refuse(plan: Plan, chosen: Sequence[str]) -> None:
+    """Raise the first thing that stands in the way of a run, of what the chosen checks find."""
     for name, check in CHECKS:
-        if name not in names:
+        if name not in chosen:
             continue
         try:
             for finding in check(plan):
@@ -128,7 +128,7 @@ def _refuse(plan: Plan, names: Collection[str]) -> None:
         except QDGSError:
             raise
         except Exception as error:
-            # A check that fails says nothing of the fit, whose own error will be better.
+            # A check that fails says nothing of the run, whose own error will be better.
             _log.debug("%s could not be looked at: %s", name, error)
 
 

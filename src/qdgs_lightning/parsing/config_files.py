@@ -22,9 +22,12 @@ class ConfigFile(ActionConfigFile):
         """Lay the configuration over those before it."""
         if values != "-" and not _is_inline(values):
             found = find_config(values)
-            if Path(values).suffix and not Path(values).is_file():  # which reads like a file's name
-                told = f"There is no file {values} here; the shipped configuration is taken."
-                print(told, file=sys.stderr)
+            if Path(values).suffix and found != Path(values):  # looks like a path, and is a name
+                print(
+                    f"There is no {Path(values).absolute()}: taking the shipped configuration "
+                    f"{found.stem}.",
+                    file=sys.stderr,
+                )
             values = str(found)
         super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 

@@ -178,6 +178,8 @@ def limit_wandb_finish(seconds: float = 300.0) -> None:
 def finish_wandb(*, exit_code: int | None = None) -> None:
     """End the W&B run of this process, if any, lest the next logger write into it.
 
+    A run that is offline is named, with how to send it, unless W&B itself says so.
+
     Where its server has not taken everything in time, see `limit_wandb_finish`, a warning says
     where the rest is and how to send it.
 
@@ -188,17 +190,23 @@ def finish_wandb(*, exit_code: int | None = None) -> None:
         return
     wandb = sys.modules["wandb"]
     run = wandb.run
-    folder = None if run is None else os.path.relpath(Path(run.dir).parent)
     try:
         wandb.finish(exit_code=exit_code)
-        if run is not None and run.offline:
-            rank_zero_info(f"W&B worked offline; send this run by: wandb sync {folder}")
     except TimeoutError:
         rank_zero_warn(
             "W&B has not taken the whole run in time, and all of it stays on this disk: send it "
-            f"later by `wandb sync {folder}`, or set WANDB_FINISH_TIMEOUT to more "
+            f"later by `wandb sync {Path(run.dir).parent}`, or set WANDB_FINISH_TIMEOUT to more "
             "seconds next time."
         )
+        return
+    if run is not None and run.offline and run.settings.quiet and not run.settings.silent:
+        rank_zero_info(f"W&B run, offline; send it by: wandb sync {run.settings.sync_dir}")
+
+
+def wandb_record() -> Path | None:
+    """Find the folder that ``wandb sync`` takes, while a W&B run of this process is open."""
+    run = sys.modules["wandb"].run if "wandb" in sys.modules else None
+    return None if run is None else Path(run.dir).parent
 
 
 @contextmanager

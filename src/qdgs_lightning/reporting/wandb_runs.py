@@ -37,16 +37,6 @@ def keep_wandb_below(save_dir: Path) -> None:
     set_for_run({"WANDB_DATA_DIR": str(folder / "data"), "WANDB_CACHE_DIR": str(folder / "cache")})
 
 
-def keep_wandb_quiet() -> None:
-    """Let W&B print where a run is, and neither its history nor its summary.
-
-    ``WANDB_QUIET``, if set, and ``QDGS_DEBUG`` decide otherwise. To be called before W&B is first
-    used.
-    """
-    if not shows_everything():
-        set_for_run({"WANDB_QUIET": "true"})
-
-
 def is_wandb(logger: Any) -> bool:  # noqa: ANN401 (whatever YAML holds)
     """Whether an entry of ``trainer.logger`` in a parsed configuration is a `WandbLogger`."""
     return str(getattr(logger, "class_path", "")).endswith("WandbLogger")
@@ -61,10 +51,33 @@ def save_dir_of_wandb(loggers: Any) -> Path | None:  # noqa: ANN401 (whatever YA
     Returns:
         Its ``save_dir``; None if there is no such logger.
     """
+    values = _arguments_of_wandb(loggers)
+    return None if values is None else Path(values.get("save_dir") or values.get("dir") or ".")
+
+
+def quieten_wandb(loggers: Any) -> None:  # noqa: ANN401 (whatever YAML holds)
+    """Let W&B print neither curves nor hints; its warnings, errors and links stay.
+
+    An offline run prints nothing but warnings, as `finish_wandb` says how to send it. To be called
+    before W&B is first used; ``WANDB_QUIET`` and ``WANDB_SHOW_INFO``, if the user has set them,
+    decide alone, and ``QDGS_DEBUG=1`` leaves W&B as it is.
+
+    Args:
+        loggers: The value of ``trainer.logger``, parsed.
+    """
+    values = _arguments_of_wandb(loggers)
+    if values is None or shows_everything():
+        return
+    mode = values.get("mode") or os.environ.get("WANDB_MODE")
+    offline = values.get("offline") or mode == "offline"
+    set_for_run({"WANDB_QUIET": "true", **({"WANDB_SHOW_INFO": "false"} if offline else {})})
+
+
+def _arguments_of_wandb(loggers: Any) -> Any:  # noqa: ANN401 (whatever YAML holds)
+    """Find the arguments of the first `WandbLogger`; None if there is no such logger."""
     for each in loggers if isinstance(loggers, list) else [loggers]:
         if is_wandb(each):
-            values = each.get("init_args") or {}
-            return Path(values.get("save_dir") or values.get("dir") or ".")
+            return each.get("init_args") or {}
     return None
 
 
@@ -91,14 +104,14 @@ def describe_run(loggers: Iterable[Logger], **about: str | list[str]) -> None:
         if not isinstance(logger, WandbLogger):
             continue
         given = logger._wandb_init  # which has no public way in; W&B reads its environment once
-        if given.get("anonymous") is None:
-            given.pop("anonymous", None)  # of which W&B warns whatever its value
-        if logger.save_dir is not None:
-            Path(logger.save_dir).mkdir(parents=True, exist_ok=True)  # W&B warns where it is not
         for name, value in about.items():
             if not given.get(name) and not os.environ.get(_VARIABLES[name]):
                 given[name] = value
         logger._id = given.get("id")
+        if given.get("anonymous", ...) is None:  # Lightning's default, of which W&B warns
+            del given["anonymous"]
+        if logger.save_dir:  # which W&B looks into for git, and warns where it is not there
+            Path(logger.save_dir).mkdir(parents=True, exist_ok=True)
 
 
 def forget_run() -> None:

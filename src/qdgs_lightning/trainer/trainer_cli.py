@@ -35,13 +35,14 @@ from qdgs_lightning.reporting.loggers import (
     log_file,
     place_run,
     run_folder,
+    wandb_record,
 )
 from qdgs_lightning.reporting.wandb_runs import (
     describe_run,
     forget_run,
     keep_wandb_below,
-    keep_wandb_quiet,
     make_portable,
+    quieten_wandb,
     save_dir_of_wandb,
 )
 from qdgs_lightning.tasks import FaceRecognizer
@@ -151,11 +152,12 @@ class TrainerCLI(LightningCLI):
         Raises:
             Interrupted: By Ctrl-C.
         """
+        record = wandb_record()
         try:
             finish_wandb()
         except KeyboardInterrupt as error:
             raise Interrupted(
-                "the run is whole on this disk, but not at W&B: send it by `wandb sync`, as above"
+                f"the run is whole on this disk, but not at W&B: send it by `wandb sync {record}`"
             ) from error
 
     def _run(self, args: Sequence[str] | None) -> None:
@@ -228,7 +230,7 @@ class TrainerCLI(LightningCLI):
         torch.set_float32_matmul_precision(settings.float32_matmul_precision)
         keep_wandb_offline_without_key()
         limit_wandb_finish()
-        keep_wandb_quiet()
+        quieten_wandb(settings.trainer.logger)
         if (folder := save_dir_of_wandb(self._placed_trainer().logger)) is not None:
             keep_wandb_below(folder)
 
@@ -285,6 +287,8 @@ class TrainerCLI(LightningCLI):
         path = self.config[subcommand].get("ckpt_path")
         if subcommand != "fit" and path is None:
             self._name_weights()
+        if subcommand == "predict":
+            self._refuse_nothing_to_predict()
         if self._preflight is not None:
             self._preflight(self, subcommand)
         self._name_wandb_run(subcommand)
@@ -354,11 +358,11 @@ class TrainerCLI(LightningCLI):
             "--ckpt_path RUN/checkpoints/last.ckpt."
         )
 
-    def before_predict(self) -> None:
-        """Let embeddings be written unless the configuration says what writes predictions.
+    def _refuse_nothing_to_predict(self) -> None:
+        """Refuse data without images to predict, before a logger makes its folder.
 
         Raises:
-            ConfigError: The data have nothing to predict.
+            ConfigError: They have none.
         """
         sources = self.datamodule, self.model
         if not any(is_overridden("predict_dataloader", each) for each in sources):
@@ -366,6 +370,9 @@ class TrainerCLI(LightningCLI):
                 f"{type(self.datamodule).__name__} has nothing to predict: `qdgs predict` embeds "
                 "faces, by FaceRecognizer on FaceDataModule or SyntheticFaceDataModule."
             )
+
+    def before_predict(self) -> None:
+        """Let embeddings be written unless the configuration says what writes predictions."""
         writes = any(isinstance(each, BasePredictionWriter) for each in self._callbacks)
         if isinstance(self.model, FaceRecognizer) and not writes:
             self._callbacks.append(EmbeddingWriter())

@@ -9,7 +9,13 @@ from pathlib import Path
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _LIBRARIES = r"(lightning|torch|torchvision|torchmetrics|wandb|timm|open_clip|ribs|jsonargparse)\b"
-_ADVERTISEMENT = "💡 Tip"  # as Lightning's begin; it has no switch for them
+# Lines of Lightning that begin so: advertisements, and echoes of what was asked for. It has no
+# switch for them.
+_CHATTER = ("💡 Tip", "TPU available", "Using bfloat16 Automatic", "Using 16bit Automatic")
+# A look at a fit has a folder of its own, and saves no checkpoint.
+_MOVED = r"The dirpath has changed from"
+_OURS = Path(__file__).parents[1]
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 def shows_everything() -> bool:
@@ -21,26 +27,41 @@ def shows_everything() -> bool:
 def without_remarks() -> Iterator[None]:
     """Leave out advertisements and deprecations of other libraries, which users cannot act on.
 
-    Warnings and errors about the run stay, without the line of code that warns. With
-    ``QDGS_DEBUG=1`` everything does.
+    Warnings and errors about the run stay, but the lines of installed code that warn are not named.
+    With ``QDGS_DEBUG=1`` everything does.
     """
     if shows_everything():
         yield
         return
     handlers = [each for name in _LOGGERS for each in logging.getLogger(name).handlers]
-    before = warnings.formatwarning  # which `catch_warnings` does not bring back
+    before = warnings.formatwarning
     with warnings.catch_warnings():
-        warnings.formatwarning = _sentence
+        warnings.filterwarnings("ignore", message=_MOVED, module=_LIBRARIES)
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=category, module=_LIBRARIES)
         for handler in handlers:
-            handler.addFilter(_is_no_advertisement)
+            handler.addFilter(_is_no_chatter)
+
+        def format_warning(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            line: str | None = None,
+        ) -> str:
+            """Name the place of a warning only where it is the user's own code."""
+            path = Path(filename)
+            if path.is_relative_to(_OURS) or _INSTALLED.intersection(path.parts):
+                return f"Warning: {message}\n"
+            return before(message, category, filename, lineno, line)
+
+        warnings.formatwarning = format_warning
         try:
             yield
         finally:
             warnings.formatwarning = before
             for handler in handlers:
-                handler.removeFilter(_is_no_advertisement)
+                handler.removeFilter(_is_no_chatter)
 
 
 @contextmanager
@@ -68,17 +89,6 @@ def output_to(path: Path, *, append: bool = False) -> Iterator[None]:
                 logger.handlers = handlers
 
 
-def _sentence(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    line: str | None = None,
-) -> str:
-    """Write a warning for people."""
-    return f"Warning: {message}\n"
-
-
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
+def _is_no_chatter(record: logging.LogRecord) -> bool:
     """Whether a handler is to take a record."""
-    return not record.getMessage().startswith(_ADVERTISEMENT)
+    return not record.getMessage().startswith(_CHATTER)

@@ -92,6 +92,17 @@ def test_rounded_numbers_in_the_metadata_do_no_harm(tmp_path: Path) -> None:
         assert dataset.num_classes == 3
 
 
+def test_identities_are_those_that_have_a_record_whatever_the_metadata_promises(
+    tmp_path: Path,
+) -> None:
+    root = copied(tmp_path)
+    file = RecordFile(root / "train.rec")
+    records = [Record.from_bytes(file.read(offset)) for offset in file.scan()]
+    head = Record(labels=(10.0, 20.0), payload=b"", key=0, is_vector=True)
+    write_records(tmp_path / "cut", [*records[:-1], head])
+    assert RecordIODataset(tmp_path / "cut").num_classes == 3
+
+
 def test_a_missing_index_is_made_and_kept(tmp_path: Path) -> None:
     root = copied(tmp_path)
     (root / "train.idx").unlink()

@@ -1,8 +1,13 @@
-"""How the folds of a benchmark are said to be balanced."""
+"""How a benchmark is described, and the image files that it has or is given."""
+
+from pathlib import Path
 
 import torch
 
-from qdgs_lightning.datasets.verification.convert import describe_pairs
+from qdgs_lightning.datasets import load_rfw
+from qdgs_lightning.datasets.image_decoding import decode_rgb
+from qdgs_lightning.datasets.verification.convert import describe_pairs, image_file
+from tests.datasets.verification.test_rfw import tree
 
 
 def test_folds_of_several_sizes_are_not_called_equal() -> None:
@@ -13,3 +18,10 @@ def test_folds_of_several_sizes_are_not_called_equal() -> None:
     assert folds == "each of 10 has 1 to 1 pairs of one person"
     (_, _), (_, folds) = describe_pairs(torch.tensor([True, False, False] * 10))
     assert folds == "each of 10 has 1 pairs of one person and 2 of two"
+
+
+def test_faces_that_are_aligned_when_read_get_a_file_of_what_is_compared(tmp_path: Path) -> None:
+    pairs = load_rfw(tree(tmp_path), races=["Asian"])["rfw_asian"]
+    for row in range(len(pairs)):
+        kept = decode_rgb(image_file(pairs, row)).float()
+        assert (kept - pairs[row][0]).abs().mean() < 3  # of 255, by JPEG
