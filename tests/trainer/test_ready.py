@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from qdgs_lightning.cli.main import main
+from qdgs_lightning.models import IResNet
 from tests.cli.test_main import CONFIG, WANDB, complaint, runs, written
 from tests.faces import jpegs, portraits
 from tests.trainer.test_trainer_cli import FACES
@@ -103,20 +105,18 @@ def test_a_look_that_lacks_something_leaves_nothing(
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--model.init_args.init_from", "none.pt"], "/none.pt: bring it, or correct the path"),
-        (["--ckpt_path", "none.ckpt"], "/none.ckpt': runs keep theirs in"),
-        (["--data.init_args.predict", "none"], "/none"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:No checkpoint was given")
-def test_a_prediction_that_lacks_something_leaves_nothing(words: list[str], told: str) -> None:
+def test_a_checkpoint_is_looked_at_without_the_file_that_its_fit_began_with() -> None:
     photos()
-    predict = FIT.replace("train: photos", "train: photos, predict: photos")
-    assert told in complaint("predict", "--config", written(predict), *words)
-    assert not Path("runs").exists()
+    backbone = IResNet(layers=[1, 1, 1, 1], width=2, embedding_dim=8, image_size=32)
+    weights = {f"backbone.{name}": each for name, each in backbone.state_dict().items()}
+    torch.save({"state_dict": weights}, "first.ckpt")
+    main(["fit", "--config", written(FIT), "--model.init_args.init_from", "first.ckpt"])
+    Path("first.ckpt").unlink()
+    (path,) = runs()[0].glob("checkpoints/*.ckpt")
+    words = ["--config", str(runs()[0] / "config.yaml"), "--ckpt_path", str(path)]
+    main(["predict", *words, "--data.init_args.predict", "photos"])
+    kept = yaml.safe_load((runs()[0] / "predict" / "config.yaml").read_text())
+    assert kept["model"]["init_args"]["init_from"] == "first.ckpt"  # as it was said
 
 
 def test_weights_alone_are_no_checkpoint_to_go_on_from() -> None:

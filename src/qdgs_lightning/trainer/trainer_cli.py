@@ -255,6 +255,8 @@ class TrainerCLI(LightningCLI):
         trainer = self._placed_trainer()
         self.config = whole.clone()
         self.config[command].trainer = trainer
+        if whole[command].get("ckpt_path") is not None:
+            _without_init_from(self.config[command])
         try:
             super().instantiate_classes()
         finally:
@@ -410,6 +412,13 @@ class TrainerCLI(LightningCLI):
         if path is None or "://" in path or (command == "fit" and path in _RESUMABLE):
             return
         read_checkpoint(Path(path))
+
+
+def _without_init_from(settings: Namespace) -> None:
+    """Let a checkpoint bring all weights; the file that its fit began with may be gone."""
+    arguments = settings.model.get("init_args")
+    if arguments is not None and "init_from" in arguments:
+        arguments["init_from"] = None
 
 
 def newest_checkpoint(trainer: Trainer) -> Path | None:
