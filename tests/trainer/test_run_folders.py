@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,9 @@ def test_a_test_goes_on_in_the_wandb_run_of_its_fit(tmp_path: Path) -> None:
     main(["fit", "--config", written(CONFIG + WANDB)])
     (run,) = runs()
     (checkpoint,) = run.glob("checkpoints/*.ckpt")
+    (record,) = Path("runs/wandb").glob("offline-run-*")
+    while f"{datetime.now():%Y%m%d_%H%M%S}" in record.name:  # W&B names folders by the second
+        time.sleep(0.05)
     main(["test", "--config", str(run / "config.yaml"), "--ckpt_path", str(checkpoint)])
     wandb_id = read_record(run)["wandb_id"]
     assert wandb_id == read_record(run / "test")["wandb_id"]
